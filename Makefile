@@ -1,0 +1,26 @@
+# The environment is built on first use and again when requirements.txt changes.
+PYTHON ?= python3.11
+RUN = .venv/bin/python
+
+.PHONY: baseline evaluate test lint clean
+
+baseline: .venv/ready
+	$(RUN) run.py experiment=baseline
+
+evaluate: .venv/ready
+	$(RUN) run.py experiment=baseline mode=evaluate
+
+test: .venv/ready
+	$(RUN) -m pytest
+
+lint: .venv/ready
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+clean:
+	rm -rf .venv runs prepared wandb
+
+.venv/ready: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --requirement requirements.txt
+	touch $@
