@@ -1,0 +1,88 @@
+"""What a model is worth on a corpus: teacher-forced error and likelihood, and the certificate of inversion.
+
+Given the true past, every sample's arg-max code is compared with the true one. If none is wrong on a
+whole utterance, greedy free-running generation repeats it by induction: each step's past is right.
+Floating-point sums in another order may still tip a near tie, which is why reproduction is measured
+by generating, not deduced, and why the smallest margin between the true code and its nearest rival
+is reported beside it.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from tqdm import tqdm
+
+from mfcc_wavenet.generate import Generator
+from mfcc_wavenet.inverter import MfccInverter
+from mfcc_wavenet.windows import Windows
+
+PASS_WINDOW = 8000  # samples per forward pass of an evaluation; bounds memory, not results
+
+
+@dataclass(frozen=True)
+class TeacherForced:
+    """A pass over every sample of a corpus, given the true past."""
+
+    wrong: int  # samples whose arg-max code is not the true one
+    samples: int
+    nats: float  # mean negative log likelihood per sample
+    margin: float  # the smallest logit difference between the true code and its nearest rival (negative where wrong)
+
+    def values(self) -> dict[str, float | int]:
+        """What is logged of it, by name."""
+        return {
+            "wrong": self.wrong,
+            "samples": self.samples,
+            "error": self.wrong / self.samples,
+            "nats": self.nats,
+            "bits_per_sample": self.nats / math.log(2),
+            "margin": self.margin,
+        }
+
+
+@torch.no_grad()
+def teacher_forced(model: MfccInverter, windows: Windows) -> TeacherForced:
+    """Every sample of the corpus, the first included, predicted from the true codes before it."""
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    nats, margin, wrong = 0.0, float("inf"), 0
+    for utterance in range(len(windows.corpus)):
+        for batch in windows.whole(utterance, PASS_WINDOW):
+            pred, target = model.run(batch.to(device))
+            log_probabilities = pred.transpose(1, 2)[batch.mask].double().log_softmax(-1)  # M, Q
+            target = target[batch.mask][:, None]
+            of_target = log_probabilities.gather(1, target)[:, 0]
+            of_rival = log_probabilities.scatter(1, target, -torch.inf).max(-1).values
+            nats -= of_target.sum().item()
+            margin = min(margin, (of_target - of_rival).min().item())
+            # A tie counts as wrong: which code an arg-max takes then is chance.
+            wrong += (of_target <= of_rival).sum().item()
+    model.train(was_training)
+    samples = windows.corpus.samples
+    return TeacherForced(wrong, samples, nats / samples, margin)
+
+
+def generated(
+    model: MfccInverter, windows: Windows, utterances: Sequence[int], most: int | None = None
+) -> Iterator[Int[np.ndarray, " samples"]]:
+    """Greedy free-running codes of each of these utterances, from its MFCCs and its length alone.
+
+    most: samples after which an utterance is broken off; None: never.
+    """
+    generator = Generator(model)
+    for utterance in utterances:
+        frames = windows.statistics.normalise(windows.corpus.frames(utterance).T).T
+        samples = min(windows.corpus.lengths[utterance], most or windows.corpus.samples)
+        yield generator.generate(frames, windows.speaker_index[utterance], samples)
+
+
+def reproduced(model: MfccInverter, windows: Windows) -> int:
+    """Samples that free-running generation repeats exactly, over all utterances."""
+    utterances = range(len(windows.corpus))
+    bar = tqdm(generated(model, windows, utterances), "generating", len(utterances), leave=False, disable=None)
+    return sum(int((codes == windows.corpus.codes(utterance)).sum()) for utterance, codes in zip(utterances, bar))

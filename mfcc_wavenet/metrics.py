@@ -1,0 +1,92 @@
+"""What is measured while training, accumulated on the device and read out once per log row."""
+
+import math
+import time
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class Metrics:
+    """Sums over the predictions since the last read, and the latest of each extra scalar.
+
+    read() is the only synchronisation with the device. Values, per sample unless said otherwise:
+
+    loss                negative log likelihood of the true code, nats
+    bits_per_sample     the same in bits
+    error, errors       fraction and count of samples whose arg-max code is not the true one
+    avg_prob_target     mean probability of the true code
+    avg_max             mean probability of the most likely code
+    peak_dist           mean distance of the arg-max code from the true one, in codes
+    samples_per_second  predicted samples per second of wall-clock since the last read
+    samples_seen        predicted samples since training began
+
+    and, handed in by the training step: learning_rate, grad_norm, mfcc_grad_mean and mfcc_grad_sd (of
+    the gradient of the loss at the frames), update_ratio_NAME (norm of a step over norm of the
+    weights, per parameter group).
+    """
+
+    SUMS = ("count", "nats", "errors", "prob_target", "max", "peak_dist")
+
+    def __init__(self, device: torch.device | None = None):
+        self.samples_seen = 0
+        self._sums = torch.zeros(len(self.SUMS), dtype=torch.float64, device=device)
+        self._scalars: dict[str, float | Tensor] = {}
+        self._since = time.perf_counter()
+
+    @torch.no_grad()
+    def update(
+        self,
+        pred: Float[Tensor, "B Q N"],
+        target: Int[Tensor, "B N"],
+        mask: Bool[Tensor, "B N"],
+        **scalars: float | Tensor,
+    ) -> None:
+        """Adds the predictions that the mask keeps; scalars replace their former values."""
+        log_probabilities = pred.transpose(1, 2).log_softmax(-1)[mask]  # M, Q: rows of contiguous logits
+        target = target[mask]
+        of_target = log_probabilities.gather(1, target[:, None])[:, 0]
+        of_peak, peak = log_probabilities.max(-1)
+        distance = (peak - target).abs()
+        rows = [torch.ones_like(of_target), -of_target, distance > 0, of_target.exp(), of_peak.exp(), distance]
+        self._sums += torch.stack([row.double().sum() for row in rows])
+        self._scalars.update(scalars)
+
+    def read(self) -> dict[str, float | int]:
+        """Every value since the last read, as plain numbers; the sums start again from zero."""
+        sums = dict(zip(self.SUMS, self._sums.tolist()))
+        count = int(sums["count"])
+        elapsed = time.perf_counter() - self._since
+        self.samples_seen += count
+        values = {name: float(value) for name, value in self._scalars.items()}
+        self._sums.zero_()
+        self._scalars.clear()
+        self._since = time.perf_counter()
+        if count == 0:
+            return values | {"samples_seen": self.samples_seen}
+        loss = sums["nats"] / count
+        return {
+            "loss": loss,
+            "bits_per_sample": loss / math.log(2),
+            "error": sums["errors"] / count,
+            "errors": int(sums["errors"]),
+            "avg_prob_target": sums["prob_target"] / count,
+            "avg_max": sums["max"] / count,
+            "peak_dist": sums["peak_dist"] / count,
+            "samples_per_second": count / elapsed,
+            "samples_seen": self.samples_seen,
+            **values,
+        }
+
+    def restart_clock(self) -> None:
+        """Leaves the time since the last read out of samples_per_second, when it was not spent on training."""
+        self._since = time.perf_counter()
+
+    def state_dict(self) -> dict:
+        """What a checkpoint needs so that the row after a resume is the row without one."""
+        return {"samples_seen": self.samples_seen, "sums": self._sums.cpu()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.samples_seen = state["samples_seen"]
+        self._sums.copy_(state["sums"])
