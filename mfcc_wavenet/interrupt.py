@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM, turned into a question that the training loop asks between two steps."""
+
+import signal
+
+
+class Interrupted(Exception):
+    """A signal asked the run to end, and it ended with everything saved."""
+
+    def __init__(self, sentence: str, signal_number: int):
+        super().__init__(sentence)
+        self.exit_code = 128 + signal_number  # the shell's convention
+
+
+class Interruption:
+    """Within its context the first SIGINT or SIGTERM is only noted; a second one acts as usual."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self):
+        self.signal_number: int | None = None
+
+    def __enter__(self) -> "Interruption":
+        self._former = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _) -> None:
+        self.signal_number = number
+        signal.signal(number, self._former[number])
+
+
+def leave_signals_to_parent(_: int) -> None:
+    """For worker processes: Ctrl-C reaches the whole process group, but ending is the main process's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,155 @@
+"""What run.py can do: train, evaluate, generate and pin, each on plain settings."""
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from mfcc_wavenet import checkpoint as checkpoints
+from mfcc_wavenet import experiments, features, mulaw
+from mfcc_wavenet.chassis import CHECKPOINT, Chassis
+from mfcc_wavenet.checkpoint import Checkpoint
+from mfcc_wavenet.corpus import AUDIO_SUFFIXES, prepare, read_audio
+from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.evaluate import reproduced, teacher_forced
+from mfcc_wavenet.generate import Generator
+from mfcc_wavenet.report import RESULTS, write_json
+from mfcc_wavenet.settings import Command, Settings
+from mfcc_wavenet.windows import Windows
+
+
+def train(
+    settings: Settings, folder: Path, checkpoint: Checkpoint | None, choices: dict[str, str], restart: bool
+) -> None:
+    """Trains, or goes on where the folder's checkpoint stands; a finished run is shown, not repeated."""
+    path = folder / CHECKPOINT
+    if checkpoint is None and not restart and path.is_file():
+        if (folder / RESULTS).is_file():
+            print(f"This run is finished; restart=true trains it again, name=NAME beside it.\n\n{_table(folder)}")
+            return
+        checkpoint = checkpoints.load(path)
+        print(f"Going on from {path}, step {checkpoint.training['step']}.", file=sys.stderr)
+    Chassis(settings, folder, checkpoint, choices).train()
+    print(_table(folder))
+
+
+def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path) -> dict:
+    """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output."""
+    measured = {"experiment": experiment, **measure(path, checkpoint)}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(output, measured)
+    print(json.dumps(measured))
+    return measured
+
+
+def measure(path: Path, checkpoint: Checkpoint) -> dict:
+    """Teacher-forced error and likelihood, and how many samples free-running generation repeats."""
+    settings = checkpoint.settings
+    started = time.perf_counter()
+    corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
+    model = checkpoint.model()
+    windows = Windows(corpus, model.geometry, checkpoint.statistics, checkpoint.speakers, settings.train.seed)
+    measured = teacher_forced(model, windows).values() | {"reproduced": reproduced(model, windows)}
+    seconds = round(time.perf_counter() - started, 1)
+    return measured | {
+        "evaluation_seconds": seconds,
+        "checkpoint": str(path),
+        "checkpoint_sha256": checkpoints.digest(path),
+    }
+
+
+def generate(checkpoint: Checkpoint, command: Command) -> None:
+    """Audio from a sound file's MFCCs or from an .npy of MFCCs."""
+    if command.input is None:
+        raise UserError("mode=generate needs input=PATH: a wav or flac file, or an .npy of MFCCs (n_mfcc, frames).")
+    source = Path(command.input).expanduser()
+    if not source.is_file():
+        raise UserError(f"input={source}: there is no such file.")
+    output = Path(command.output or f"{source.stem}.inverted.wav").expanduser()
+    if output.suffix.lower() not in (".wav", ".flac"):
+        raise UserError(f"output={output}: audio is written as .wav or .flac.")
+    if command.temperature < 0:
+        raise UserError(f"temperature={command.temperature}: it must be 0 (greedy) or more.")
+    speaker = command.speaker or checkpoint.speakers[0]
+    if speaker not in checkpoint.speakers:
+        raise UserError(f"speaker={speaker}: the model knows {', '.join(checkpoint.speakers)}.")
+    settings = checkpoint.settings.features
+    model = checkpoint.model()
+    audio = None
+    if source.suffix.lower() in AUDIO_SUFFIXES:
+        audio = read_audio(source, settings.sample_rate, settings.hop_length)
+        frames, samples = features.features(audio, settings), len(audio)
+    else:
+        mfcc = read_mfcc(source, settings.n_mfcc)
+        frames, samples = features.add_deltas(mfcc, settings), model.geometry.samples_of(mfcc.shape[1])
+    frames = checkpoint.statistics.normalise(frames).T
+    started = time.perf_counter()
+    codes = Generator(model).generate(
+        frames, checkpoint.speakers.index(speaker), samples, command.temperature, command.sampling_seed
+    )
+    seconds = time.perf_counter() - started
+    channels = checkpoint.settings.wavenet.quantization_channels
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(output, mulaw.decode(codes, channels), settings.sample_rate)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise UserError(f"output={output} could not be written ({error}).") from error
+    print(f"{output}: {samples:,} samples, {samples / settings.sample_rate:.2f} s of audio in {seconds:.2f} s.")
+    if audio is not None:
+        same = int((codes == mulaw.encode(audio, channels)).sum())
+        print(f"{same:,} of {samples:,} samples are the input's, bit for bit (mu-law, {channels} levels).")
+
+
+def pin(folder: Path, composed: Settings | None, directory: Path) -> None:
+    """Turns the finished run in that folder into a record, its checkpoint measured anew."""
+    if not (folder / RESULTS).is_file():
+        raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
+    checkpoint = checkpoints.load(folder / CHECKPOINT)
+    path = experiments.pin(folder, checkpoint, composed, directory)
+    results = json.loads((folder / RESULTS).read_text())
+    measured = measure(path, checkpoints.load(path)) | {"checkpoint": path.name}
+    record = experiments.record(directory.name, results, measured, path)
+    write_json(directory / RESULTS, record)
+    experiments.write_readme(directory, record)
+    print(f"{directory}: wrong {record['wrong']:,}, reproduced {record['reproduced']:,} of {record['samples']:,}.")
+
+
+def read_mfcc(path: Path, n_mfcc: int) -> np.ndarray:
+    """(n_mfcc, frames) float32 from an .npy file, never unpickling anything; UserError if it is something else."""
+    try:
+        mfcc = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: neither audio nor an .npy array of numbers.") from error
+    if not isinstance(mfcc, np.ndarray) or mfcc.ndim != 2 or mfcc.shape[0] != n_mfcc or mfcc.shape[1] < 1:
+        shape = getattr(mfcc, "shape", "several arrays")
+        raise UserError(f"{path}: has the shape {shape}; the model takes (n_mfcc, frames) = ({n_mfcc}, any number).")
+    if mfcc.dtype.kind not in "fiu" or not np.isfinite(mfcc).all():
+        raise UserError(f"{path}: contains values that are no finite numbers.")
+    return mfcc.astype(np.float32)
+
+
+def with_settings(checkpoint: Checkpoint, settings: Settings) -> Checkpoint:
+    return replace(checkpoint, settings=settings)
+
+
+def _table(folder: Path) -> str:
+    """What came out and where it lies."""
+    results = json.loads((folder / RESULTS).read_text())
+    reproduced = "not tried, since some are wrong"
+    if results["reproduced"] is not None:
+        reproduced = f"{results['reproduced']:,} of {results['samples']:,} samples, bit for bit"
+    rows = {
+        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, given the true past",
+        "reproduced": f"{reproduced}, free-running from MFCCs alone",
+        "nats": f"{results['nats']:.6f} per sample",
+        "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
+        "seconds": f"{results['seconds']:,.1f}",
+        "audio": ", ".join(str(path) for path in sorted(folder.glob("*.wav"))),
+        "pictures": ", ".join(str(path) for path in sorted(folder.glob("*.png"))),
+        "checkpoint": str(folder / CHECKPOINT),
+    }
+    return "\n".join(f"{name:<12}  {value}" for name, value in rows.items())

@@ -1,0 +1,176 @@
+"""Pictures of a run: what was heard beside what was generated, and how the errors went to zero.
+
+Everything is drawn on matplotlib's Figure itself, without pyplot and its global state, so that it
+works in any thread and on a machine without a screen.
+"""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogFormatter, MaxNLocator
+from PIL import Image
+from PIL.Image import Quantize
+
+WINDOW_SECONDS = 0.032  # of a spectrum: resolves the harmonics of a voice
+COLUMNS = 450  # spectra side by side, more or less
+RANGE_DB = 80.0  # from the loudest point of the original to black
+SHADES = 40  # of 2 dB each: fewer shades, fewer bytes
+POINTS = 2000  # of a waveform that are drawn as a line; longer ones as an envelope
+COLOURS = 128  # a palette takes a fraction of the bytes of full colour
+SILENCE = 1e-3  # amplitude below which waveforms are drawn flat
+BLUE, RED, GREEN = "#1f5fa8", "#c0392b", "#2e7d32"
+WAVE_COLOURS = (BLUE, BLUE, RED)
+
+
+def spectrograms(original: np.ndarray, generated: np.ndarray, sample_rate: int, title: str) -> Figure:
+    """Both sounds, original (samples,) and generated (samples,), which may differ in length.
+
+    From top to bottom: the two spectrograms on one scale of colours (dB below the loudest point of
+    the original), both waveforms, and what differs between them where both have samples.
+    """
+    original, generated = (np.asarray(wav, dtype=np.float64) for wav in (original, generated))
+    figure = Figure(figsize=(12, 9), dpi=100, layout="constrained")
+    axes = figure.subplots(5, 1, sharex=True, height_ratios=(3, 3, 1.2, 1.2, 1.2))
+    figure.suptitle(title, fontsize=14)
+
+    longest = max(len(original), len(generated), 1)
+    hop = max(1, longest // COLUMNS)
+    window = max(2, round(WINDOW_SECONDS * sample_rate))
+    loudest = max(_magnitudes(original, window, hop).max(), np.finfo(np.float64).tiny)
+    for ax, wav, label in zip(axes, (original, generated), ("original", "generated"), strict=False):
+        image = _spectrogram(ax, wav, window, hop, sample_rate, loudest)
+        ax.set_ylabel(f"{label}\nkHz")
+    bar = figure.colorbar(image, ax=list(axes[:2]), pad=0.01, aspect=30)
+    bar.set_label("dB (0: the loudest of the original)")
+
+    common = min(len(original), len(generated))
+    difference = generated[:common] - original[:common]
+    peak = max([np.abs(wav).max() for wav in (original, generated) if len(wav)] + [SILENCE])
+    waves = {"original": original, "generated": generated, "difference": difference}
+    for ax, (label, wav), colour in zip(axes[2:], waves.items(), WAVE_COLOURS, strict=True):
+        _waveform(ax, wav, sample_rate, colour)
+        ax.set_ylabel(label)
+        ax.set_ylim(-1.1 * peak, 1.1 * peak)
+        ax.grid(alpha=0.25)
+        ax.set_axisbelow(True)
+    axes[4].text(
+        0.993, 0.9, _in_words(original, generated), transform=axes[4].transAxes,
+        ha="right", va="top", bbox={"facecolor": "white", "edgecolor": "#cccccc", "alpha": 0.9},
+    )  # fmt: skip
+    axes[4].set_xlim(0, longest / sample_rate)
+    axes[4].set_xlabel("seconds")
+    figure.align_ylabels(axes)
+    return figure
+
+
+def curves(history: list[dict]) -> Figure:
+    """Loss and wrong samples against the samples seen, on logarithmic scales.
+
+    A row of the history has "step", "samples_seen", "loss" (nats per sample) and "errors" (wrong
+    samples); one that lacks a value, or has None or NaN there, is left out of that curve. Zero
+    wrong samples, the aim, has its own line at the bottom.
+    """
+    figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    _, loss = _curve(above, history, "loss", BLUE)
+    if (loss > 0).any():
+        above.set_yscale("log")
+        above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        above.yaxis.set_minor_formatter(LogFormatter())
+    above.set_ylabel("loss (nats per sample)")
+    seen, errors = _curve(below, history, "errors", RED)
+    below.set_yscale("symlog", linthresh=1, linscale=0.4)
+    below.set_ylim(-0.3, max(10.0, 2 * errors.max(initial=0)))
+    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    below.axhline(0, color=GREEN, linewidth=1, linestyle="--")
+    below.set_ylabel("wrong samples")
+    below.set_xlabel("samples seen")
+    below.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    if (errors == 0).any():
+        first = seen[np.argmax(errors == 0)]
+        side = -1 if first > (seen.min() + seen.max()) / 2 else 1
+        below.annotate(
+            f"first 0 wrong: {EngFormatter(places=2, sep=' ')(first)} samples", (first, 0),
+            xytext=(30 * side, 11), textcoords="offset points", va="center", color=GREEN,
+            ha="right" if side < 0 else "left", arrowprops={"arrowstyle": "->", "color": GREEN},
+        )  # fmt: skip
+    for ax in (above, below):
+        ax.grid(alpha=0.25, which="both")
+    return figure
+
+
+def save(figure: Figure, path: Path | str) -> None:
+    """Write the figure as PNG, whole or not at all: to a temporary name, then renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    full_colour = io.BytesIO()
+    figure.savefig(full_colour, format="png")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        picture = Image.open(full_colour).convert("RGB").quantize(COLOURS, Quantize.MAXCOVERAGE)
+        picture.save(part, format="PNG", optimize=True)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _magnitudes(wav: np.ndarray, window: int, hop: int) -> np.ndarray:
+    """Of the short-time spectra, (frequencies, frames); frame f is centred on sample f * hop."""
+    padded = np.pad(wav, (window // 2, window))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[: max(len(wav), 1) : hop]
+    return np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)).T
+
+
+def _spectrogram(ax: Axes, wav: np.ndarray, window: int, hop: int, sample_rate: int, loudest: float) -> AxesImage:
+    magnitudes = _magnitudes(wav, window, hop)
+    decibels = 20 * np.log10(np.maximum(magnitudes / loudest, 10 ** (-RANGE_DB / 20)))
+    end = max(len(wav), 1) / sample_rate
+    ax.set_facecolor("#e8e8e8")  # where this sound is over
+    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return ax.imshow(
+        decibels, extent=(0, end, 0, sample_rate / 2000), vmin=-RANGE_DB, vmax=0,
+        cmap=colormaps["magma"].resampled(SHADES), origin="lower", aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
+
+
+def _waveform(ax: Axes, wav: np.ndarray, sample_rate: int, colour: str) -> None:
+    if len(wav) <= POINTS:
+        marker = "." if len(wav) <= POINTS // 20 else None
+        seconds = np.arange(len(wav)) / sample_rate
+        ax.plot(seconds, wav, color=colour, linewidth=0.9, marker=marker)
+        return
+    starts = np.arange(0, len(wav), len(wav) // (POINTS // 2))
+    low, high = np.minimum.reduceat(wav, starts), np.maximum.reduceat(wav, starts)
+    # The outline keeps the envelope visible where it has no height.
+    ax.fill_between(starts / sample_rate, low, high, color=colour, linewidth=0.8)
+
+
+def _in_words(original: np.ndarray, generated: np.ndarray) -> str:
+    common = min(len(original), len(generated))
+    if not common:
+        return "nothing to compare"
+    difference = generated[:common] - original[:common]
+    lengths = "" if len(original) == len(generated) else f" in the first {common:,} samples"
+    if not difference.any():
+        return f"identical{lengths or ', sample for sample'}"
+    signal, noise = np.square(original[:common]).sum(), np.square(difference).sum()
+    ratio = f", signal to difference {10 * np.log10(signal / noise):.1f} dB" if signal else ""
+    return f"largest {np.abs(difference).max():.3g}{ratio}{lengths}"
+
+
+def _curve(ax: Axes, history: list[dict], key: str, colour: str) -> tuple[np.ndarray, np.ndarray]:
+    rows = [(row["samples_seen"], row[key]) for row in history if row.get(key) is not None]
+    points = np.array(rows, dtype=np.float64).reshape(-1, 2)
+    seen, values = points[np.isfinite(points).all(axis=1)].T
+    marker = "o" if len(seen) <= 40 else None
+    ax.plot(seen, values, color=colour, linewidth=1.4, marker=marker, markersize=3.5)
+    if not len(seen):
+        ax.text(0.5, 0.5, "nothing logged yet", transform=ax.transAxes, ha="center")
+    return seen, values

@@ -1,0 +1,109 @@
+"""What a person sees of a run: the progress bar, W&B's rows, sounds and pictures, and the files it leaves."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from mfcc_wavenet import pictures
+from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.evaluate import TeacherForced, generated
+from mfcc_wavenet.inverter import MfccInverter
+from mfcc_wavenet.mulaw import decode
+from mfcc_wavenet.settings import Settings
+from mfcc_wavenet.tracking import Tracker
+from mfcc_wavenet.windows import Windows
+
+RESULTS = "results.json"  # in a run's folder: the run is finished
+
+
+class Report:
+    """Tells of one run. history is the list of rows that the curves are drawn from; it grows here."""
+
+    def __init__(self, settings: Settings, windows: Windows, folder: Path, tracker: Tracker, history: list[dict]):
+        self.sample_rate = settings.features.sample_rate
+        self.listening = settings.train
+        self.windows = windows
+        self.folder = folder
+        self.tracker = tracker
+        self.history = history
+        self.samples_per_second = 0.0
+        # A terminal is redrawn twice a second; a log file gets a line every half minute.
+        self.bar = tqdm(total=settings.train.steps, unit="step", mininterval=0.5 if sys.stderr.isatty() else 30)
+
+    def progress(self, step: int) -> None:
+        self.bar.update(step - self.bar.n)
+
+    def row(self, step: int, epochs: float, values: dict[str, float]) -> None:
+        """A row of metrics, accumulated since the last one."""
+        self.tracker.log({f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}, step)
+        self.history.append({"step": step, **values})
+        self.samples_per_second = values["samples_per_second"]
+        wrong = round(values["error"] * self.windows.corpus.samples)
+        self._show(epochs, values["loss"], f"about {wrong:,}")
+
+    def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
+        """A teacher-forced pass over everything."""
+        self.tracker.log({f"eval/{name}": value for name, value in measured.values().items()}, step)
+        self.history.append({"step": step, "samples_seen": samples_seen, "wrong": measured.wrong})
+        self._show(epochs, measured.nats, f"{measured.wrong:,}")
+
+    def samples(self, step: int, model: MfccInverter) -> None:
+        """Originals and what the model makes of their MFCCs, free-running, with spectrograms."""
+        for name, original, copy in self._listen(model):
+            self.tracker.audio(f"audio/{name}/original", original, self.sample_rate, step)
+            self.tracker.audio(
+                f"audio/{name}/generated", copy, self.sample_rate, step, f"step {step}, from MFCCs alone"
+            )
+            figure = pictures.spectrograms(original, copy, self.sample_rate, f"{name}, step {step}")
+            self.tracker.picture(f"spectrogram/{name}", figure, step)
+
+    def conclude(self, step: int, model: MfccInverter, results: dict) -> None:
+        """The end: summary, last samples, and the results, sounds and pictures as files in the run's folder."""
+        self.tracker.summarise(results)
+        self.samples(step, model)
+        curves = pictures.curves(self.history)
+        self.tracker.picture("curves", curves, step)
+        try:
+            pictures.save(curves, self.folder / "curves.png")
+            for name, original, copy in self._listen(model):
+                soundfile.write(self.folder / f"{name}.original.wav", original, self.sample_rate)
+                soundfile.write(self.folder / f"{name}.generated.wav", copy, self.sample_rate)
+                pictures.save(
+                    pictures.spectrograms(original, copy, self.sample_rate, name), self.folder / f"{name}.png"
+                )
+            write_json(self.folder / RESULTS, results)
+        except (OSError, soundfile.SoundFileError) as error:
+            raise UserError(
+                f"The results could not be written to {self.folder} ({error}); the checkpoint there is whole, "
+                "and the same command finishes the run once there is room."
+            ) from error
+
+    def close(self) -> None:
+        self.bar.close()
+
+    def _show(self, epochs: float, nats: float, wrong: str) -> None:
+        self.bar.set_postfix_str(
+            f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.windows.corpus.samples:,}, "
+            f"{self.samples_per_second:,.0f} samples/s"
+        )
+
+    def _listen(self, model: MfccInverter) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Name, original and generated amplitudes of the first utterances."""
+        corpus = self.windows.corpus
+        utterances = range(min(self.listening.sample_utterances, len(corpus)))
+        most = round(self.listening.sample_seconds * self.sample_rate)
+        for utterance, codes in zip(utterances, generated(model, self.windows, utterances, most)):
+            original = corpus.codes(utterance)[:most]
+            yield corpus.names[utterance], *(decode(c, corpus.quantization_channels) for c in (original, codes))
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(json.dumps(values, indent=2) + "\n")
+    unfinished.replace(path)

@@ -1,0 +1,223 @@
+"""Where a run's numbers, sounds and pictures go: W&B. The one place that imports wandb.
+
+Tracking never stops a training: a server that refuses or is silent means an offline run, a value that cannot be
+logged means one warning.
+"""
+
+import contextlib
+import io
+import os
+import secrets
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import wandb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.settings import TrackingSettings
+
+FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not for ever
+FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own choice is 15
+REASON_CHARACTERS = 160  # of wandb's message that fit into our one line
+MODES = ("auto", "online", "offline", "disabled")
+IN_VENV = str(Path(sys.executable).with_name("wandb"))  # the program of this environment
+WANDB = "wandb" if shutil.which("wandb") == IN_VENV else f"{shlex.quote(sys.executable)} -m wandb"
+OTHER_NAMES = {"run": "online", "shared": "online", "dryrun": "offline"}  # in WANDB_MODE
+
+
+class Tracker:
+    """One W&B run, opened on construction.
+
+    `run_id` names the run (a checkpoint keeps it, and a resumed training hands it back), `online` says whether a
+    server takes the values as they come, and `directory` holds the run's files (None when disabled); its parent is
+    the wandb directory that all runs share.
+
+    Raises UserError when settings.dir cannot be written, when "online" is asked for without credentials, or when
+    wandb refuses its own settings; RuntimeError while another one is open.
+    """
+
+    _current: ClassVar["Tracker | None"] = None
+
+    def __init__(
+        self,
+        settings: TrackingSettings,
+        *,
+        name: str,
+        config: dict[str, Any],
+        run_id: str | None = None,
+        job_type: str = "train",
+    ) -> None:
+        if Tracker._current is not None:
+            raise RuntimeError(f"The run {Tracker._current.run_id} is still open: finish it first.")
+        if settings.mode not in MODES:
+            raise UserError(f"tracking.mode={settings.mode} is not one of {', '.join(MODES)}.")
+        self.run_id = run_id or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+        self.online = False
+        self.directory: Path | None = None
+        self._run: Any = None
+        self._warned = False
+        if settings.mode == "disabled":
+            return
+        run = {"name": name, "config": config, "id": self.run_id, "job_type": job_type}
+        try:
+            self._run, offline_because = _open(settings, run | {"resume": run_id and "allow"})
+        except BaseException:
+            _close()
+            raise
+        if self._run is None:
+            return
+        Tracker._current = self
+        self.online = offline_because is None
+        self.run_id = self._run.id
+        self.directory = Path(self._run.dir).parent
+        # Curves are drawn over our step, a value like others. wandb's own step must grow, or it drops the row. They
+        # are equal, except after resuming from a checkpoint that is older than the last row: wandb's counts on then.
+        self._run.define_metric("step", hidden=True)
+        self._run.define_metric("*", step_metric="step")
+        self._step: int | None = None  # ours, of the row being filled
+        self._row = self._run.starting_step - 1  # wandb's, of the same row
+        if not self.online:
+            runs = shlex.quote(str(self.directory.parent))
+            # A resumed run has a directory for each of its parts, and sync joins them in order.
+            parts = f"offline-run-*-{self.run_id}" if run_id else self.directory.name
+            look, upload = f"`{WANDB} leet {runs}`", f"`{WANDB} sync {runs}/{parts}`"
+            _say(f"offline ({offline_because}); look at it with {look}, upload it later with {upload}")
+
+    def log(self, values: dict[str, float | int], step: int) -> None:
+        """Log `values` (keys like "train/loss") at an optimiser step; equal steps share a row."""
+        self._log(lambda: values, step)
+
+    def audio(self, name: str, wav: np.ndarray, sample_rate: int, step: int, caption: str | None = None) -> None:
+        """Log sound: wav (samples,) in -1 to 1, kept as a 16-bit WAV file; sample_rate in Hz."""
+        self._log(lambda: {name: wandb.Audio(wav, sample_rate, caption)}, step)
+
+    def picture(self, name: str, figure: Figure, step: int) -> None:
+        """Log a figure as a PNG picture."""
+
+        def drawn() -> dict[str, Any]:
+            png = io.BytesIO()  # wandb would draw with pyplot, and fail where nobody imported it
+            figure.savefig(png, format="png")
+            return {name: wandb.Image(Image.open(png))}
+
+        self._log(drawn, step)
+
+    def summarise(self, values: dict[str, Any]) -> None:
+        """Set values in the run's summary: what it was worth in the end."""
+        if self._run is not None:
+            self._guard("log the summary", lambda: self._run.summary.update(values))
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Close the run; 0 says that it went well. A second time this does nothing."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        Tracker._current = None
+        self._guard("close the run", lambda: run.finish(exit_code=exit_code))
+        _close()
+
+    def _log(self, values: Callable[[], dict[str, Any]], step: int) -> None:
+        if (run := self._run) is None:
+            return
+        if step != self._step:
+            self._step, self._row = step, max(step, self._row + 1)
+        self._guard(f"log step {step}", lambda: run.log(values() | {"step": step}, step=self._row))
+
+    def _guard(self, what: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except TimeoutError:
+            upload = f"{WANDB} sync --include-online {shlex.quote(str(self.directory))}"
+            _say(f"W&B did not take all of the run in time; upload it later with `{upload}`")
+        except Exception as error:  # a full disk, a dead wandb process: training is worth more
+            if not self._warned:
+                _say(f"could not {what} ({_reason(error)}); going on, this is said only once")
+            self._warned = True
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Nested to flat with dotted keys, as in a sweep: {"optim": {"rate": 1}}, {"optim.rate": 1}."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        below = flat(value) if isinstance(value, dict) else None
+        leaves |= {key: value} if below is None else {f"{key}.{k}": v for k, v in below.items()}
+    return leaves
+
+
+def _mode(settings: TrackingSettings) -> str:
+    """Online, offline or disabled: "auto" leaves it to WANDB_MODE and wandb's settings files."""
+    # wandb sends reports about itself, offline too: a silent server holds them up for 10 s.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    chosen = {} if settings.mode == "auto" else {"mode": settings.mode}
+    try:
+        mode = wandb.setup(wandb.Settings(silent=True, **chosen)).settings.mode
+    except ValueError as error:
+        why = " ".join(str(error).split()).partition(" [type=")[0]
+        raise UserError(f"wandb refuses a WANDB_* variable or its settings file: {why}.") from error
+    return OTHER_NAMES.get(mode, mode)
+
+
+def _open(settings: TrackingSettings, run: dict[str, Any]) -> tuple[Any, str | None]:
+    """The open run (None: disabled) and why it is offline, if it is. Never asks the user."""
+    mode = _mode(settings)
+    if mode == "disabled":
+        _close()
+        return None, None
+    run |= {"project": settings.project, "entity": settings.entity, "group": settings.group, "tags": settings.tags}
+    run |= {"dir": _writable(settings.dir), "reinit": "create_new"}  # never a run that somebody else opened
+    options = {"init_timeout": settings.timeout, "finish_timeout": FINISH_SECONDS, "finish_timeout_raises": True}
+    options |= {"console": "off", "use_dot_wandb": False, "x_transaction_log_flush_interval": FLUSH_SECONDS}
+
+    def start(mode: str) -> Any:
+        return wandb.init(**run, mode=mode, settings=wandb.Settings(**options))
+
+    if mode == "offline":
+        return start("offline"), "as asked"
+    before = set(run["dir"].glob("wandb/run-*"))
+    try:
+        if wandb.login(prompt=False, verify=False):
+            return start("online"), None
+        because = "no W&B credentials found"
+    except Exception as error:
+        because = f"W&B did not take the run: {_reason(error)}"
+        _close()  # wandb keeps the id of the run that failed
+        _mode(settings)
+        for stump in set(run["dir"].glob(f"wandb/run-*-{run['id']}")) - before:
+            shutil.rmtree(stump, ignore_errors=True)
+    else:
+        if settings.mode == "online":
+            how = f"use `{WANDB} login`, set WANDB_API_KEY, or go with tracking.mode=auto"
+            raise UserError(f"tracking.mode=online, but {because}: {how}.")
+    return start("offline"), because
+
+
+def _close() -> None:
+    with contextlib.suppress(Exception, SystemExit):  # it would exit when its own process failed
+        wandb.teardown()
+
+
+def _writable(folder: str) -> Path:
+    runs = Path(folder).expanduser().absolute() / "wandb"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=runs):
+            return runs.parent
+    except OSError as error:
+        why = f"cannot write to {runs} ({error.strerror})"
+        how = "name another folder, or use tracking.mode=disabled"
+        raise UserError(f"tracking.dir={folder}: {why}; {how}.") from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:REASON_CHARACTERS]
+
+
+def _say(text: str) -> None:
+    print(f"tracking: {text}", file=sys.stderr, flush=True)

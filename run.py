@@ -1,0 +1,141 @@
+"""The command line: `python run.py experiment=baseline`, `mode=evaluate`, `mode=generate`, `mode=pin`."""
+
+import os
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mfcc_wavenet import checkpoint as checkpoints
+from mfcc_wavenet import experiments, modes
+from mfcc_wavenet.chassis import CHECKPOINT
+from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.interrupt import Interrupted
+from mfcc_wavenet.parse import near, parse, parse_group, plain
+from mfcc_wavenet.settings import Command, Settings
+
+GROUPS = [field.name for field in fields(Settings)]
+MODES = ("train", "evaluate", "generate", "pin")
+LONGEST_NAME = 120  # characters of a run's folder
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def run(composed: DictConfig) -> None:
+    config = OmegaConf.to_container(composed, resolve=True)
+    command = parse_group(Command, {key: value for key, value in config.items() if key not in GROUPS}, "")
+    config = {group: config[group] for group in GROUPS}
+    choices = {group: HydraConfig.get().runtime.choices[group] for group in [*GROUPS, "experiment"]}
+    experiment = choices["experiment"]
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    overridden = [override.key_or_group for override in overrides]
+    folder = Path(command.runs) / (command.name or run_name(experiment, overrides))
+
+    if command.mode not in MODES:
+        raise UserError(f"mode={command.mode} is no mode; {near(command.mode, list(MODES))}")
+    if command.mode == "pin":
+        folder = checkpoint_path(command.checkpoint).parent if command.checkpoint else folder
+        directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)
+        return modes.pin(folder, parse(config) if experiment else None, directory)
+    if command.checkpoint and experiment:
+        raise UserError("experiment and checkpoint each bring all settings; name only one of them.")
+
+    path = checkpoint_path(command.checkpoint) if command.checkpoint else None
+    if command.mode == "train" and path is None:
+        return modes.train(parse(config), folder, None, choices, command.restart)
+    if path is None and not experiment:
+        raise UserError(f"mode={command.mode} needs checkpoint=PATH or an experiment: {near('', experiments.names())}")
+    path = path or experiments.pinned_checkpoint(experiment)
+    checkpoint = checkpoints.load(path)
+    checkpoint = modes.with_settings(checkpoint, merge(plain(checkpoint.settings), config, overridden))
+    if command.mode == "train":
+        goes_on = checkpoint.training is not None and command.name is None
+        return modes.train(
+            checkpoint.settings, path.parent if goes_on else folder, checkpoint, choices, command.restart
+        )
+    if command.mode == "generate":
+        return modes.generate(checkpoint, command)
+    label = experiment or path.parent.name
+    output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
+    modes.evaluate(path, checkpoint, label, output)
+
+
+def checkpoint_path(given: str) -> Path:
+    """The file, or the one in a run's folder."""
+    path = Path(given).expanduser()
+    return path / CHECKPOINT if path.is_dir() else path
+
+
+def merge(base: dict, config: dict, overridden: list[str]) -> Settings:
+    """The checkpoint's settings, with what the command line names taken from there."""
+    for key in overridden:
+        group, _, name = key.partition(".")
+        if group in base:
+            base[group] |= {name: config[group][name]} if name else config[group]
+    return parse(base)
+
+
+def run_name(experiment: str | None, overrides: list) -> str:
+    """The experiment and what the command line changes of it, so that another setting is another folder."""
+    of_the_command = {field.name for field in fields(Command)} | {"experiment"}
+    changes = [
+        override.input_line
+        for override in overrides
+        if override.key_or_group not in of_the_command and not override.key_or_group.startswith(("tracking", "hydra"))
+    ]
+    name = ",".join([experiment or "default", *sorted(changes)])
+    return re.sub(r"[^\w.,=+-]", "_", name)[:LONGEST_NAME]
+
+
+def sentence(error: Exception) -> str:
+    """One sentence for what Hydra and OmegaConf refuse: a mistyped key, group or option."""
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        key = match[1]
+        return f"{key} is no setting; {near(key, setting_names())}"
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, option = match.groups()
+        options = re.findall(r"^\t(\S+)", text, re.MULTILINE)
+        return (
+            f"{group}={option}: there is no such option; {near(option, options)}"
+            if options
+            else f"{group} is no config group; {near(group, GROUPS)}"
+        )
+    return " ".join(text.split())
+
+
+def setting_names() -> list[str]:
+    groups = {field.name: field.type for field in fields(Settings)}
+    return [field.name for field in fields(Command)] + [
+        f"{name}.{field.name}" for name, kind in groups.items() for field in fields(kind)
+    ]
+
+
+def main() -> None:
+    # Otherwise Hydra prints its exceptions itself and exits with 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        experiments.register()
+        run()
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        sys.exit(interrupted.exit_code)
+    except KeyboardInterrupt:
+        print("Stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(130)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except (HydraException, OmegaConfBaseException) as error:
+        print(sentence(error), file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
