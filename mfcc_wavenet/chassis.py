@@ -70,6 +70,7 @@ class Chassis:
         self.seconds = 0.0  # of training, over all parts of a run
         self.history: list[dict] = []  # what the curves are drawn from
         self.run_id: str | None = None  # W&B's
+        self.commands: dict[str, str] = {}  # what can be done with the W&B run, and how
         if checkpoint:
             self._restore(checkpoint)
 
@@ -86,6 +87,7 @@ class Chassis:
         config = flat(plain(self.settings)) | self.choices
         tracker = Tracker(self.settings.tracking, name=self.folder.name, config=config, run_id=self.run_id)
         self.run_id = tracker.run_id
+        self.commands = tracker.commands
         exit_code = 1
         try:
             report = Report(self.settings, self.windows, self.folder, tracker, self.history)
@@ -131,9 +133,9 @@ class Chassis:
                         "and the same command goes on from there.",
                         interruption.signal_number,
                     )
-        self.save()
-        results = self._results(zero)
-        report.conclude(self.step, self.evaluated_model, results)
+            self.save()
+            results = self._results(zero)
+            report.conclude(self.step, self.evaluated_model, results)
         return results
 
     # --- a step -----------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ statistics, weights) and, unless it is pinned, to go on training bit for bit ("t
 import hashlib
 import os
 import pickle
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        unfinished.unlink(missing_ok=True)
+        if unfinished.is_file():
+            unfinished.unlink()
         kept = "; the previous checkpoint there is whole" if path.is_file() else ""
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"The checkpoint {path} could not be written ({reason}){kept}.") from error
@@ -76,24 +79,30 @@ def load(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}.")
+    if not zipfile.is_zipfile(path):  # as text and bare pickles are not, so that they are not even read
+        raise UserError(f"{path} is truncated or no checkpoint at all.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's, about what is then refused
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is no checkpoint of this project: it is a pickle with more than tensors and plain values, "
             "which could run code, so it was not opened."
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is truncated or no checkpoint at all.") from error
+    except Exception as error:  # a damaged file can raise anything, an IndexError for instance
+        raise UserError(f"{path} is damaged or no checkpoint at all.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is no checkpoint of this project (it lacks the mark {FORMAT!r}).")
-    return Checkpoint(
-        settings=parse(content["settings"]),
-        speakers=tuple(content["speakers"]),
-        statistics=Statistics(content["mean"].numpy(), content["std"].numpy()),
-        weights=content["weights"],
-        training=content["training"],
-    )
+    try:
+        return Checkpoint(
+            settings=parse(content["settings"]),
+            speakers=tuple(content["speakers"]),
+            statistics=Statistics(content["mean"].numpy(), content["std"].numpy()),
+            weights=content["weights"],
+            training=content["training"],
+        )
+    except (UserError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} has the mark of a checkpoint, but not its contents ({error}).") from error
 
 
 def load_weights(model: MfccInverter, weights: dict[str, torch.Tensor]) -> None:
@@ -104,7 +113,7 @@ def load_weights(model: MfccInverter, weights: dict[str, torch.Tensor]) -> None:
         if expected != found:
             raise UserError(
                 f"The checkpoint comes from another architecture: its {name} is {found}, "
-                f"the settings ask for {expected}; leave out the settings that differ from the checkpoint's."
+                f"the settings ask for {expected}; take the checkpoint's settings, or begin anew with restart=true."
             )
     model.load_state_dict(weights)
 

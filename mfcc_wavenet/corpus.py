@@ -8,6 +8,7 @@ anew when anything did. It is written under a temporary name and renamed when it
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -28,8 +29,14 @@ from mfcc_wavenet.settings import DataSettings, FeatureSettings
 
 PACKAGE = Path(__file__).parent
 FORMAT = 1  # of the prepared folder; raise it when the layout or the meaning of its files changes
+CHANNELS = range(2, 2**16 + 1)  # of mu-law, whose codes are stored in 8 or 16 bits
 AUDIO_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".oga", ".opus", ".aif", ".sph"}
 AUDIO_SUFFIXES -= {".raw"}  # headerless: says neither its rate nor its sample type
+
+# libsndfile believes the length of a WAV, AIFF or AU file rather than its header; its log alone tells
+# that the file was cut. A header that promises 2 GiB was written to a pipe, its length not yet known.
+CUT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+PIPED = 0x7FFF0000  # bytes
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,10 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
 
     A file that cannot be used is named on stderr and left out; UserError when nothing is left.
     """
+    if quantization_channels not in CHANNELS:
+        raise UserError(
+            f"wavenet.quantization_channels is {quantization_channels}; it must be {CHANNELS[0]} to {CHANNELS[-1]}."
+        )
     sources = find_sources(data.root)
     folder = Path(data.prepared) / _key(sources, data, front_end, quantization_channels)
     if not (folder / "index.json").is_file():
@@ -183,13 +194,15 @@ def read_audio(path: Path, sample_rate: int, least: int = 1) -> np.ndarray:
     """
     try:
         with soundfile.SoundFile(path) as file:
-            promised, rate = file.frames, file.samplerate
+            promised, rate, cut = file.frames, file.samplerate, CUT.search(file.extra_info)
             audio = file.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as error:
         reason = str(error).rpartition(": ")[2].strip().rstrip(".")
         raise UserError(f"{path}: not readable as audio ({reason}).") from error
     if len(audio) < promised:
         raise UserError(f"{path}: truncated, {len(audio)} of {promised} samples are there.")
+    if cut and int(cut[2]) < int(cut[1]) < PIPED:
+        raise UserError(f"{path}: truncated, {cut[2]} of {cut[1]} bytes of audio are there.")
     if not np.isfinite(audio).all():
         raise UserError(f"{path}: contains NaN or infinite samples.")
     mono = audio.mean(axis=1)

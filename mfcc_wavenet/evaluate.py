@@ -53,7 +53,8 @@ def teacher_forced(model: MfccInverter, windows: Windows) -> TeacherForced:
     nats, margin, wrong = 0.0, float("inf"), 0
     for utterance in range(len(windows.corpus)):
         for batch in windows.whole(utterance, PASS_WINDOW):
-            pred, target = model.run(batch.to(device))
+            batch = batch.to(device)
+            pred, target = model.run(batch)
             log_probabilities = pred.transpose(1, 2)[batch.mask].double().log_softmax(-1)  # M, Q
             target = target[batch.mask][:, None]
             of_target = log_probabilities.gather(1, target)[:, 0]

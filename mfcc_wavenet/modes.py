@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,16 +34,22 @@ def train(
             return
         checkpoint = checkpoints.load(path)
         print(f"Going on from {path}, step {checkpoint.training['step']}.", file=sys.stderr)
-    Chassis(settings, folder, checkpoint, choices).train()
-    print(_table(folder))
+    chassis = Chassis(settings, folder, checkpoint, choices)
+    chassis.train()
+    print("\n".join([_table(folder), *(_row(*command) for command in chassis.commands.items())]))
 
 
 def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path) -> dict:
     """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output."""
     measured = {"experiment": experiment, **measure(path, checkpoint)}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(output, measured)
     print(json.dumps(measured))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(output, measured)
+    except OSError as error:
+        raise UserError(
+            f"output={output} could not be written ({error.strerror}); the line above says it all."
+        ) from error
     return measured
 
 
@@ -72,13 +79,17 @@ def generate(checkpoint: Checkpoint, command: Command) -> None:
     output = Path(command.output or f"{source.stem}.inverted.wav").expanduser()
     if output.suffix.lower() not in (".wav", ".flac"):
         raise UserError(f"output={output}: audio is written as .wav or .flac.")
-    if command.temperature < 0:
-        raise UserError(f"temperature={command.temperature}: it must be 0 (greedy) or more.")
     speaker = command.speaker or checkpoint.speakers[0]
     if speaker not in checkpoint.speakers:
         raise UserError(f"speaker={speaker}: the model knows {', '.join(checkpoint.speakers)}.")
     settings = checkpoint.settings.features
     model = checkpoint.model()
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):  # a folder that refuses is found out before the work
+            pass
+    except OSError as error:
+        raise UserError(f"output={output}: its folder cannot be written to ({error.strerror}).") from error
     audio = None
     if source.suffix.lower() in AUDIO_SUFFIXES:
         audio = read_audio(source, settings.sample_rate, settings.hop_length)
@@ -94,7 +105,6 @@ def generate(checkpoint: Checkpoint, command: Command) -> None:
     seconds = time.perf_counter() - started
     channels = checkpoint.settings.wavenet.quantization_channels
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(output, mulaw.decode(codes, channels), settings.sample_rate)
     except (OSError, soundfile.SoundFileError) as error:
         raise UserError(f"output={output} could not be written ({error}).") from error
@@ -109,12 +119,15 @@ def pin(folder: Path, composed: Settings | None, directory: Path) -> None:
     if not (folder / RESULTS).is_file():
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
     checkpoint = checkpoints.load(folder / CHECKPOINT)
-    path = experiments.pin(folder, checkpoint, composed, directory)
-    results = json.loads((folder / RESULTS).read_text())
-    measured = measure(path, checkpoints.load(path)) | {"checkpoint": path.name}
-    record = experiments.record(directory.name, results, measured, path)
-    write_json(directory / RESULTS, record)
-    experiments.write_readme(directory, record)
+    try:
+        path = experiments.pin(folder, checkpoint, composed, directory)
+        results = json.loads((folder / RESULTS).read_text())
+        measured = measure(path, checkpoints.load(path)) | {"checkpoint": path.name}
+        record = experiments.record(directory.name, results, measured, path)
+        write_json(directory / RESULTS, record)
+        experiments.write_readme(directory, record)
+    except OSError as error:
+        raise UserError(f"output={directory} could not be written ({error.strerror or error}).") from error
     print(f"{directory}: wrong {record['wrong']:,}, reproduced {record['reproduced']:,} of {record['samples']:,}.")
 
 
@@ -122,12 +135,12 @@ def read_mfcc(path: Path, n_mfcc: int) -> np.ndarray:
     """(n_mfcc, frames) float32 from an .npy file, never unpickling anything; UserError if it is something else."""
     try:
         mfcc = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a damaged header can raise anything, from a TokenError to a MemoryError
         raise UserError(f"{path}: neither audio nor an .npy array of numbers.") from error
     if not isinstance(mfcc, np.ndarray) or mfcc.ndim != 2 or mfcc.shape[0] != n_mfcc or mfcc.shape[1] < 1:
         shape = getattr(mfcc, "shape", "several arrays")
         raise UserError(f"{path}: has the shape {shape}; the model takes (n_mfcc, frames) = ({n_mfcc}, any number).")
-    if mfcc.dtype.kind not in "fiu" or not np.isfinite(mfcc).all():
+    if mfcc.dtype.kind not in "fiu" or not (np.abs(mfcc) <= np.finfo(np.float32).max).all():
         raise UserError(f"{path}: contains values that are no finite numbers.")
     return mfcc.astype(np.float32)
 
@@ -152,4 +165,8 @@ def _table(folder: Path) -> str:
         "pictures": ", ".join(str(path) for path in sorted(folder.glob("*.png"))),
         "checkpoint": str(folder / CHECKPOINT),
     }
-    return "\n".join(f"{name:<12}  {value}" for name, value in rows.items())
+    return "\n".join(_row(*row) for row in rows.items())
+
+
+def _row(name: str, value: str) -> str:
+    return f"{name:<15}  {value}"

@@ -1,5 +1,6 @@
 """Nested plain values, from Hydra or from a checkpoint, to Settings: typed, complete, nothing unknown."""
 
+import math
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -14,7 +15,7 @@ Group = TypeVar("Group")
 
 
 def parse(config: dict[str, Any]) -> Settings:
-    """Settings from one mapping per group; UserError names a key that is unknown, missing or of the wrong type."""
+    """Settings from one mapping per group; UserError names a key that is unknown, missing or of no use."""
     kinds = get_type_hints(Settings)
     _refuse_unknown(config, list(kinds), "")
     return Settings(**{name: parse_group(kind, config.get(name, {}), name) for name, kind in kinds.items()})
@@ -35,6 +36,11 @@ def parse_group(kind: type[Group], config: dict[str, Any], name: str) -> Group:
         typed = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(kind), values))
     except OmegaConfBaseException as error:
         raise UserError(f"{prefix}{error.full_key}: {str(error).splitlines()[0]}.") from error
+    for key, value in typed.items():
+        # Every number among the settings counts or measures something.
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and not 0 <= number < math.inf:
+                raise UserError(f"{prefix}{key}={value}: it must be 0 or more, and finite.")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in typed.items()})
 
 

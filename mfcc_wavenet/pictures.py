@@ -23,8 +23,9 @@ RANGE_DB = 80.0  # from the loudest point of the original to black
 SHADES = 40  # of 2 dB each: fewer shades, fewer bytes
 POINTS = 2000  # of a waveform that are drawn as a line; longer ones as an envelope
 COLOURS = 128  # a palette takes a fraction of the bytes of full colour
+ZERO = "zero, the aim"
 SILENCE = 1e-3  # amplitude below which waveforms are drawn flat
-BLUE, RED, GREEN = "#1f5fa8", "#c0392b", "#2e7d32"
+BLUE, RED, PINK, GREEN = "#1f5fa8", "#c0392b", "#e0a49c", "#2e7d32"
 WAVE_COLOURS = (BLUE, BLUE, RED)
 
 
@@ -72,9 +73,10 @@ def spectrograms(original: np.ndarray, generated: np.ndarray, sample_rate: int, 
 def curves(history: list[dict]) -> Figure:
     """Loss and wrong samples against the samples seen, on logarithmic scales.
 
-    A row of the history has "step", "samples_seen", "loss" (nats per sample) and "errors" (wrong
-    samples); one that lacks a value, or has None or NaN there, is left out of that curve. Zero
-    wrong samples, the aim, has its own line at the bottom.
+    A row of the history has "samples_seen" and some of "loss" (nats per sample), "wrong_estimate"
+    (wrong samples of all, judged by the latest training windows) and "wrong" (the same, counted in
+    a pass over everything); one that lacks a value, or has None or NaN there, is left out of that
+    curve. Zero wrong samples, the aim, has its own line at the bottom.
     """
     figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
@@ -84,11 +86,13 @@ def curves(history: list[dict]) -> Figure:
         above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         above.yaxis.set_minor_formatter(LogFormatter())
     above.set_ylabel("loss (nats per sample)")
-    seen, errors = _curve(below, history, "errors", RED)
+    _, estimates = _curve(below, history, "wrong_estimate", PINK, "while training")
+    seen, errors = _curve(below, history, "wrong", RED, "counted in a whole pass")
+    below.legend(loc="lower left")
     below.set_yscale("symlog", linthresh=1, linscale=0.4)
-    below.set_ylim(-0.3, max(10.0, 2 * errors.max(initial=0)))
+    below.set_ylim(-0.3, max(10.0, 2 * max(errors.max(initial=0), estimates.max(initial=0))))
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    below.axhline(0, color=GREEN, linewidth=1, linestyle="--")
+    below.axhline(0, color=GREEN, linewidth=1, linestyle="--", label=ZERO)
     below.set_ylabel("wrong samples")
     below.set_xlabel("samples seen")
     below.xaxis.set_major_formatter(EngFormatter(sep=" "))
@@ -102,6 +106,8 @@ def curves(history: list[dict]) -> Figure:
         )  # fmt: skip
     for ax in (above, below):
         ax.grid(alpha=0.25, which="both")
+        if not any(len(line.get_xdata()) for line in ax.lines if line.get_label() != ZERO):
+            ax.text(0.5, 0.5, "nothing logged yet", transform=ax.transAxes, ha="center")
     return figure
 
 
@@ -165,12 +171,12 @@ def _in_words(original: np.ndarray, generated: np.ndarray) -> str:
     return f"largest {np.abs(difference).max():.3g}{ratio}{lengths}"
 
 
-def _curve(ax: Axes, history: list[dict], key: str, colour: str) -> tuple[np.ndarray, np.ndarray]:
+def _curve(
+    ax: Axes, history: list[dict], key: str, colour: str, label: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     rows = [(row["samples_seen"], row[key]) for row in history if row.get(key) is not None]
     points = np.array(rows, dtype=np.float64).reshape(-1, 2)
     seen, values = points[np.isfinite(points).all(axis=1)].T
     marker = "o" if len(seen) <= 40 else None
-    ax.plot(seen, values, color=colour, linewidth=1.4, marker=marker, markersize=3.5)
-    if not len(seen):
-        ax.text(0.5, 0.5, "nothing logged yet", transform=ax.transAxes, ha="center")
+    ax.plot(seen, values, color=colour, linewidth=1.4, marker=marker, markersize=3.5, label=label)
     return seen, values

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from mfcc_wavenet.settings import Settings
 from mfcc_wavenet.tracking import Tracker
 from mfcc_wavenet.windows import Windows
 
+Sample = tuple[str, np.ndarray, np.ndarray]  # name, original and generated amplitudes (samples,) of an utterance
 RESULTS = "results.json"  # in a run's folder: the run is finished
 
 
@@ -41,9 +42,9 @@ class Report:
     def row(self, step: int, epochs: float, values: dict[str, float]) -> None:
         """A row of metrics, accumulated since the last one."""
         self.tracker.log({f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}, step)
-        self.history.append({"step": step, **values})
-        self.samples_per_second = values["samples_per_second"]
         wrong = round(values["error"] * self.windows.corpus.samples)
+        self.history.append({"step": step, **values, "wrong_estimate": wrong})
+        self.samples_per_second = values["samples_per_second"]
         self._show(epochs, values["loss"], f"about {wrong:,}")
 
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
@@ -54,7 +55,10 @@ class Report:
 
     def samples(self, step: int, model: MfccInverter) -> None:
         """Originals and what the model makes of their MFCCs, free-running, with spectrograms."""
-        for name, original, copy in self._listen(model):
+        self._log_samples(step, self._listen(model))
+
+    def _log_samples(self, step: int, samples: Iterable[Sample]) -> None:
+        for name, original, copy in samples:
             self.tracker.audio(f"audio/{name}/original", original, self.sample_rate, step)
             self.tracker.audio(
                 f"audio/{name}/generated", copy, self.sample_rate, step, f"step {step}, from MFCCs alone"
@@ -65,12 +69,13 @@ class Report:
     def conclude(self, step: int, model: MfccInverter, results: dict) -> None:
         """The end: summary, last samples, and the results, sounds and pictures as files in the run's folder."""
         self.tracker.summarise(results)
-        self.samples(step, model)
+        samples = list(self._listen(model))
+        self._log_samples(step, samples)
         curves = pictures.curves(self.history)
         self.tracker.picture("curves", curves, step)
         try:
             pictures.save(curves, self.folder / "curves.png")
-            for name, original, copy in self._listen(model):
+            for name, original, copy in samples:
                 soundfile.write(self.folder / f"{name}.original.wav", original, self.sample_rate)
                 soundfile.write(self.folder / f"{name}.generated.wav", copy, self.sample_rate)
                 pictures.save(
@@ -92,8 +97,8 @@ class Report:
             f"{self.samples_per_second:,.0f} samples/s"
         )
 
-    def _listen(self, model: MfccInverter) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Name, original and generated amplitudes of the first utterances."""
+    def _listen(self, model: MfccInverter) -> Iterator[Sample]:
+        """The first utterances."""
         corpus = self.windows.corpus
         utterances = range(min(self.listening.sample_utterances, len(corpus)))
         most = round(self.listening.sample_seconds * self.sample_rate)

@@ -62,6 +62,7 @@ class Tracker:
         self.run_id = run_id or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
         self.online = False
         self.directory: Path | None = None
+        self.commands: dict[str, str] = {}  # what a person can do with the run, and how
         self._run: Any = None
         self._warned = False
         if settings.mode == "disabled":
@@ -84,12 +85,14 @@ class Tracker:
         self._run.define_metric("*", step_metric="step")
         self._step: int | None = None  # ours, of the row being filled
         self._row = self._run.starting_step - 1  # wandb's, of the same row
+        runs = shlex.quote(str(self.directory.parent))
+        self.commands["look at it"] = f"{WANDB} leet {runs}"
         if not self.online:
-            runs = shlex.quote(str(self.directory.parent))
             # A resumed run has a directory for each of its parts, and sync joins them in order.
             parts = f"offline-run-*-{self.run_id}" if run_id else self.directory.name
-            look, upload = f"`{WANDB} leet {runs}`", f"`{WANDB} sync {runs}/{parts}`"
-            _say(f"offline ({offline_because}); look at it with {look}, upload it later with {upload}")
+            self.commands["upload it later"] = f"{WANDB} sync {runs}/{parts}"
+            ways = ", ".join(f"{what} with `{command}`" for what, command in self.commands.items())
+            _say(f"offline ({offline_because}); {ways}")
 
     def log(self, values: dict[str, float | int], step: int) -> None:
         """Log `values` (keys like "train/loss") at an optimiser step; equal steps share a row."""

@@ -30,7 +30,7 @@ class GatedLayer(nn.Module):
         self.residual = None if last else nn.Linear(gate_channels, residual_channels)
 
     def forward(self, x: Tensor, conditioning: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, T, C); conditioning: (B, at least T', Cc), aligned at its end; to x' (B, T', C) and gated (B, T', G)."""
+        """x: (B, T, C); conditioning: (B, T' or more, Cc), aligned at its end; to (B, T', C) and gated (B, T', G)."""
         length = x.shape[1] - (self.kernel_size - 1) * self.dilation
         taps = [x[:, tap * self.dilation : tap * self.dilation + length] for tap in range(self.kernel_size)]
         both = self.gate(torch.cat([*taps, conditioning[:, -length:]], dim=-1))  # B, T', 2G

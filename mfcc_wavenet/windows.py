@@ -7,7 +7,6 @@ edge; what sticks out of an utterance is masked. A window never crosses into ano
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -65,11 +64,13 @@ class Windows:
         self.statistics = statistics
         self.seed = seed
         self.speaker_index = corpus.speaker_index(speakers)
-        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+        self._drawn: dict[int, np.ndarray] = {}  # the latest epoch; a plain one, since worker processes get a pickle
 
     def epoch(self, epoch: int) -> np.ndarray:
         """(windows, 2): utterance and first sample of each window, in their order in that epoch."""
-        return self._epoch(epoch)
+        if epoch not in self._drawn:
+            self._drawn = {epoch: self._draw_epoch(epoch)}
+        return self._drawn[epoch]
 
     def _draw_epoch(self, epoch: int) -> np.ndarray:
         generator = np.random.default_rng([self.seed, epoch])
