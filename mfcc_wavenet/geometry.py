@@ -8,7 +8,7 @@ A span is a half-open pair (start, stop), as in range().
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 
 from mfcc_wavenet.errors import UserError
@@ -149,8 +149,11 @@ class Geometry:
         """
         first = self.frame_span(self.input_span(samples))[0]
         positions = samples[1] - samples[0] + self.receptive_field - 1
-        return first, first + self._most_frames(positions)
+        return first, first + _most_frames(self, positions)
 
-    def _most_frames(self, positions: int) -> int:
-        spans = (self.frame_span((t, t + positions)) for t in range(self.hop_length))
-        return max(stop - start for start, stop in spans)
+
+@lru_cache
+def _most_frames(geometry: Geometry, positions: int) -> int:
+    """Frames that so many samples touch, wherever they begin."""
+    spans = (geometry.frame_span((t, t + positions)) for t in range(geometry.hop_length))
+    return max(stop - start for start, stop in spans)
