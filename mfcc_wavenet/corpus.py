@@ -65,6 +65,10 @@ class Corpus:
         self._frames = np.memmap(folder / "frames.bin", dtype=np.float32, mode="r")
         self._frames = self._frames.reshape(self._frame_starts[-1], -1)
 
+    def __reduce__(self):
+        # A worker process opens the files again; a copy of memory-mapped arrays would be all of the corpus.
+        return Corpus, (self.folder,)
+
     def __len__(self) -> int:
         return len(self.lengths)
 

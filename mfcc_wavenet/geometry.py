@@ -56,6 +56,8 @@ class Geometry:
         )
 
     def __post_init__(self):
+        if not self.strides or min(self.strides) < 1:
+            raise UserError(f"upsampling.strides is {list(self.strides)}; it takes one or more numbers from 1 on.")
         if prod(self.strides) != self.hop_length:
             raise UserError(
                 f"upsampling.strides {list(self.strides)} multiply to {prod(self.strides)}, but "
@@ -67,7 +69,7 @@ class Geometry:
                 f"{len(self.kernel_sizes)}; every stride needs its kernel size."
             )
         for stride, kernel_size in zip(self.strides, self.kernel_sizes):
-            if not 1 <= stride <= kernel_size:
+            if stride > kernel_size:
                 raise UserError(
                     f"upsampling.kernel_sizes has {kernel_size} for the stride {stride}; a kernel shorter "
                     "than its stride leaves samples without any frame."

@@ -1,0 +1,1 @@
+"""A WaveNet that inverts MFCCs to the waveform, trained to zero error."""

@@ -1,0 +1,163 @@
+"""Cached generation is the full network, run again for every sample, and hears nothing but the frames."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from architectures import (
+    ARCHITECTURE,
+    LENGTHS,
+    Architecture,
+    architectures,
+    examples,
+    frames_of,
+    random_type_checks,
+    whole_utterance,
+    windows,
+)
+from hypothesis import given
+
+from mfcc_wavenet import generate
+from mfcc_wavenet.generate import Generator
+
+pytestmark = random_type_checks
+
+SAMPLES = 40  # of the utterances that are longer
+ROUNDING = 1e-4  # of logits, which reach some 10, and of probabilities, in float32
+UTTERANCES = st.integers(0, len(LENGTHS) - 1)
+TEMPERATURES = st.sampled_from([0.0, 0.3, 1.0, 3.0])
+
+
+def conditions(architecture: Architecture, utterance: int) -> tuple[np.ndarray, int, int]:
+    """Frames, speaker and number of samples: all that generation is told of an utterance."""
+    some = windows(architecture)
+    return frames_of(some, utterance), some.speaker_index[utterance], min(LENGTHS[utterance], SAMPLES)
+
+
+# ------------------------------------------------------------------------------- the full network
+
+
+def runs(architecture: Architecture, seed: int, temperature: float):
+    """Utterance after utterance by one generator: each code beside the logits of the full network there.
+
+    The network is run again for every sample, over all the codes that were generated before it.
+    """
+    model = architecture.model(seed)
+    generator = Generator(model)
+    for utterance in range(len(LENGTHS)):
+        frames, speaker, samples = conditions(architecture, utterance)
+        codes = generator.generate(frames, speaker, samples, temperature, seed)
+        assert codes.shape == (samples,)
+        yield codes, [whole_utterance(model, codes[: t + 1], frames, speaker)[-1].numpy() for t in range(samples)]
+
+
+@examples(15)
+@given(architecture=architectures(), seed=st.integers(0, 1000))
+def test_greedy_codes_are_the_most_likely(architecture, seed):
+    for codes, logits in runs(architecture, seed, 0.0):
+        assert all(at[code] >= at.max() - ROUNDING for code, at in zip(codes, logits, strict=True))
+
+
+@examples(15)
+@given(architecture=architectures(), seed=st.integers(0, 1000), temperature=st.sampled_from([0.5, 2.0]))
+def test_drawn_codes_are_where_the_draw_falls(architecture, seed, temperature):
+    """Draws keep the codes moving, so this is where a past that is remembered wrongly shows.
+
+    The seed's next number in [0, 1) falls into the code's share of the softmax, the shares laid side by side.
+    """
+    for codes, logits in runs(architecture, seed, temperature):
+        draws = np.random.default_rng(seed).random(len(codes))
+        for code, at, draw in zip(codes, logits, draws, strict=True):
+            shares = np.exp((at - at.max()) / temperature)
+            borders = np.cumsum(shares / shares.sum())
+            assert borders[code] - shares[code] / shares.sum() - ROUNDING <= draw <= borders[code] + ROUNDING
+
+
+# ---------------------------------------------------------------------------------- what decides
+
+
+@examples(20)
+@given(architecture=architectures(), utterance=UTTERANCES, temperature=TEMPERATURES, chunk=st.integers(1, 60))
+def test_chunks_change_nothing(architecture, utterance, temperature, chunk):
+    """Those that end before the first sample included; and the pieces come as they are done."""
+    generator, given_ = Generator(architecture.model()), conditions(architecture, utterance)
+    in_one = generator.generate(*given_, temperature, seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "CHUNK", chunk)
+        pieces = list(generator.chunks(*given_, temperature, seed=1))
+    assert all(0 < len(piece) <= chunk for piece in pieces)
+    np.testing.assert_array_equal(np.concatenate(pieces), in_one)
+
+
+@examples(20)
+@given(architecture=architectures(), temperature=TEMPERATURES, samples=st.integers(1, SAMPLES))
+def test_a_shorter_utterance_is_the_beginning_of_a_longer_one(architecture, temperature, samples):
+    generator, (frames, speaker, all_samples) = Generator(architecture.model()), conditions(architecture, 0)
+    longer = generator.generate(frames, speaker, all_samples, temperature, seed=1)
+    shorter = generator.generate(frames, speaker, samples, temperature, seed=1)
+    np.testing.assert_array_equal(shorter, longer[:samples])
+
+
+def test_frames_alone_decide():
+    """Not torch's generator, not the mode of the model, not what was generated before; other frames do."""
+    model, given_ = ARCHITECTURE.model(), conditions(ARCHITECTURE, 0)
+    generator = Generator(model)
+    codes = generator.generate(*given_)
+    others = generator.generate(*conditions(ARCHITECTURE, 2))
+    torch.manual_seed(1)
+    model.train()  # in which frames jitter
+    np.testing.assert_array_equal(generator.generate(*given_), codes)
+    np.testing.assert_array_equal(Generator(model).generate(*given_), codes)
+    assert (others != codes).any()
+
+
+def test_the_speaker_decides_too():
+    frames, speaker, samples = conditions(ARCHITECTURE, 0)
+    generator = Generator(ARCHITECTURE.model())
+    assert (generator.generate(frames, speaker, samples) != generator.generate(frames, 1 - speaker, samples)).any()
+
+
+# --------------------------------------------------------------------------------------- sampling
+
+
+def test_a_seed_repeats_itself_and_no_other():
+    generator, given_ = Generator(ARCHITECTURE.model()), conditions(ARCHITECTURE, 0)
+    drawn = [generator.generate(*given_, 1.0, seed).tolist() for seed in range(10)]
+    assert drawn == [generator.generate(*given_, 1.0, seed).tolist() for seed in range(10)]
+    assert all(one != other for number, one in enumerate(drawn) for other in drawn[:number])
+
+
+@examples(20)
+@given(architecture=architectures(), utterance=UTTERANCES, seed=st.integers(0, 2**32))
+def test_the_coldest_sampling_is_greedy(architecture, utterance, seed):
+    generator, given_ = Generator(architecture.model()), conditions(architecture, utterance)
+    np.testing.assert_array_equal(generator.generate(*given_, 1e-6, seed), generator.generate(*given_))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_codes_are_drawn_from_the_softmax(temperature):
+    """Over many seeds the first two samples take each pair of codes as often as the logits say.
+
+    The second is drawn given the first, so the whole chain is in it. The band is 5 standard deviations.
+    """
+    model, (frames, speaker, _) = ARCHITECTURE.model(), conditions(ARCHITECTURE, 0)
+    generator, channels, draws = Generator(model), ARCHITECTURE.wavenet.quantization_channels, 1500
+    counts = np.zeros((channels, channels))
+    for seed in range(draws):
+        counts[tuple(generator.generate(frames, speaker, 2, temperature, seed))] += 1
+    for first in range(channels):
+        logits = whole_utterance(model, np.array([first, 0]), frames, speaker) / temperature
+        of_first, of_second = logits.double().softmax(-1).numpy()
+        expected = draws * of_first[first] * of_second
+        assert (np.abs(counts[first] - expected) < 5 * np.sqrt(expected) + 1).all()
+
+
+def test_all_frames_are_not_needed_before_they_are_near():
+    """Frames further ahead than the network looks change nothing: it could generate while they arrive."""
+    generator, (frames, speaker, samples) = Generator(ARCHITECTURE.model()), conditions(ARCHITECTURE, 0)
+    geometry = ARCHITECTURE.geometry
+    known = geometry.frames_of(samples - 1) + geometry.lookahead_frames
+    assert known < len(frames)
+    changed = np.concatenate([frames[:known], -frames[known:]])
+    codes = generator.generate(frames, speaker, samples)
+    np.testing.assert_array_equal(generator.generate(changed, speaker, samples), codes)
