@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 import yaml
-from hydra.core.config_store import ConfigStore
 
 from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet.checkpoint import Checkpoint
@@ -28,6 +27,8 @@ def names() -> list[str]:
 
 def register() -> None:
     """Makes experiment=NAME known to Hydra for every directory; to be called before @hydra.main runs."""
+    from hydra.core.config_store import ConfigStore  # who only inverts needs no Hydra
+
     for name in names():
         try:
             config = yaml.safe_load((EXPERIMENTS / name / "config.yaml").read_text()) or {}
@@ -44,7 +45,7 @@ def pinned_checkpoint(name: str) -> Path:
     if not path.is_file():
         trained = [other for other in names() if (EXPERIMENTS / other / "checkpoint.pt").is_file()]
         raise UserError(
-            f"The experiment {name!r} has no pinned checkpoint yet (there are those of {', '.join(trained)}); "
+            f"The experiment {name!r} has no pinned checkpoint yet ({', '.join(trained) or 'no other'} has); "
             f"checkpoint=PATH takes any other."
         )
     return path
@@ -57,8 +58,15 @@ def pin(run: Path, checkpoint: Checkpoint, composed: Settings | None, directory:
     just that. results.json is written by the caller, who measures the pinned checkpoint anew.
     Returns the path of the pinned checkpoint.
     """
+    config = directory / "config.yaml"
+    text = yaml.safe_dump(_what_was_trained(checkpoint.settings), sort_keys=False)
     if composed is not None:
         _refuse_difference(composed, checkpoint.settings, directory)
+    elif config.exists() and config.read_text() != text:
+        raise UserError(
+            f"{config} is there already; experiment={directory.name} compares the run with it, "
+            "output=experiments/NAME makes another."
+        )
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "checkpoint.pt"
     candidate = directory / "candidate.pt"
@@ -71,7 +79,7 @@ def pin(run: Path, checkpoint: Checkpoint, composed: Settings | None, directory:
         raise UserError(f"The checkpoint has {size:.1f} MiB; a pinned one may have {LARGEST_CHECKPOINT // 2**20}.")
     candidate.replace(path)
     if composed is None:
-        (directory / "config.yaml").write_text(yaml.safe_dump(plain(checkpoint.settings), sort_keys=False))
+        config.write_text(text)
     for picture in run.glob("*.png"):
         shutil.copyfile(picture, directory / picture.name)
     return path
@@ -121,12 +129,18 @@ def hardware() -> str:
 
 
 def _refuse_difference(composed: Settings, used: Settings, directory: Path) -> None:
-    ours, theirs = plain(composed), plain(used)
+    ours, theirs = _what_was_trained(composed), _what_was_trained(used)
     for group, values in ours.items():
         for key, value in values.items():
-            # Where files lie and what is logged does not change what was trained.
-            if group != "tracking" and key != "prepared" and value != theirs[group][key]:
+            if value != theirs[group][key]:
                 raise UserError(
                     f"{directory / 'config.yaml'} says {group}.{key}={value}, but the run used {theirs[group][key]}; "
                     "pin it under another name (output=experiments/NAME) or change that file."
                 )
+
+
+def _what_was_trained(settings: Settings) -> dict[str, dict]:
+    """The settings without those that change nothing of it: where files lie and what is logged."""
+    groups = plain(settings)
+    del groups["tracking"], groups["data"]["prepared"]
+    return groups

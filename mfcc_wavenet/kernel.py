@@ -1,19 +1,22 @@
 """The loop over samples, compiled by numba: products of a vector with a matrix, and little else.
 
-Sums run in a fixed order, so the same weights, frames and seed give the same codes.
+Sums run in an order that is fixed when the loop is compiled, so on one machine the same weights,
+frames and seed always give the same codes.
 """
 
 import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
-def _add_product(out, vector, matrix):
-    """out += vector @ matrix, row by row."""
-    for row in range(vector.shape[0]):
-        factor = vector[row]
-        for column in range(out.shape[0]):
-            out[column] += factor * matrix[row, column]
+# Sums in any order: what lets a sum run in all lanes of a vector register.
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _add_product(out, matrix, vector):
+    """out += matrix @ vector."""
+    for row in range(matrix.shape[0]):
+        total = np.float32(0)
+        for column in range(matrix.shape[1]):
+            total += matrix[row, column] * vector[column]
+        out[row] += total
 
 
 @njit(cache=True)
@@ -23,55 +26,64 @@ def _relu(vector):
 
 
 @njit(cache=True)
-def _choose(logits, temperature, draw):
+def _choose(logits, temperature, top_k, draw):
     """The arg-max, or by inverse transform the code at which the cumulative softmax passes draw."""
     if temperature == 0:
         return np.argmax(logits)
     weights = np.exp((logits - logits.max()) / temperature)
+    if 0 < top_k < len(logits):
+        weights[logits < np.sort(logits)[-top_k]] = 0
     passed = np.searchsorted(np.cumsum(weights), draw * weights.sum(), side="right")
     return min(passed, len(logits) - 1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sample(
-    conditioning, first, last, draws, temperature, rings, dilations, kernel_size,
+    conditioning, first, last, draws, temperature, top_k, rings, dilations, kernel_size,
     embedding, gates, residuals, residual_biases, skip, skip_bias, post, post_bias, logit, logit_bias,
 ):  # fmt: skip
-    """Codes of the positions from first on that are not before 0; rings hold each layer's inputs and are updated."""
-    positions, layers, both = conditioning.shape
-    gate_channels = both // 2
+    """Codes of the positions from first on that are not before 0.
+
+    conditioning: (positions, layers, 2G), its part of every gate, biases included; last: the code
+    before the first position; rings: (layers, most dilated taps, C), each layer's last inputs, which
+    are updated. Matrices are (out, in).
+    """
+    positions, layers, _ = conditioning.shape
+    channels, gate_channels = embedding.shape[1], gates.shape[1] // 2
     origin = max(-first, 0)
     codes = np.empty(max(positions - origin, 0), np.int64)
+    taps = np.empty(kernel_size * channels, np.float32)
+    both = np.empty(2 * gate_channels, np.float32)
     gated = np.empty((layers, gate_channels), np.float32)
+    x = taps[(kernel_size - 1) * channels :]  # the latest tap is the layer's input itself
+    hidden, hidden_post, logits = np.empty_like(skip_bias), np.empty_like(post_bias), np.empty_like(logit_bias)
     for position in range(positions):
-        x = embedding[last].copy()
+        time = first + position
+        x[:] = embedding[last]
         for layer in range(layers):
             dilation = dilations[layer]
             size = (kernel_size - 1) * dilation
-            time = first + position
-            both_gates = conditioning[position, layer].copy()
-            channels = x.shape[0]
             for tap in range(kernel_size - 1):  # the oldest first
-                past = rings[layer, (time - size + tap * dilation) % size]
-                _add_product(both_gates, past, gates[layer, tap * channels : (tap + 1) * channels])
-            _add_product(both_gates, x, gates[layer, (kernel_size - 1) * channels :])
+                taps[tap * channels : (tap + 1) * channels] = rings[layer, (time - size + tap * dilation) % size]
             rings[layer, time % size] = x
+            both[:] = conditioning[position, layer]
+            _add_product(both, gates[layer], taps)
             for channel in range(gate_channels):
-                sigmoid = 1 / (1 + np.exp(-both_gates[gate_channels + channel]))
-                gated[layer, channel] = np.tanh(both_gates[channel]) * sigmoid
+                sigmoid = 1 / (1 + np.exp(-both[gate_channels + channel]))
+                gated[layer, channel] = np.tanh(both[channel]) * sigmoid
             if layer < layers - 1:
                 x += residual_biases[layer]
-                _add_product(x, gated[layer], residuals[layer])
+                _add_product(x, residuals[layer], gated[layer])
         if position < origin:
             continue
-        hidden = skip_bias.copy()
-        _add_product(hidden, gated.reshape(-1), skip)
+        hidden[:] = skip_bias
+        _add_product(hidden, skip, gated.reshape(-1))
         _relu(hidden)
-        hidden_post = post_bias.copy()
-        _add_product(hidden_post, hidden, post)
+        hidden_post[:] = post_bias
+        _add_product(hidden_post, post, hidden)
         _relu(hidden_post)
-        logits = logit_bias.copy()
-        _add_product(logits, hidden_post, logit)
-        last = _choose(logits, temperature, draws[position - origin])
+        logits[:] = logit_bias
+        _add_product(logits, logit, hidden_post)
+        last = _choose(logits, temperature, top_k, draws[position - origin])
         codes[position - origin] = last
     return codes

@@ -17,8 +17,7 @@ from architectures import (
 )
 from hypothesis import given
 
-from mfcc_wavenet import generate
-from mfcc_wavenet.generate import Generator
+from mfcc_wavenet.generate import Generator, Voice
 
 pytestmark = random_type_checks
 
@@ -78,14 +77,13 @@ def test_drawn_codes_are_where_the_draw_falls(architecture, seed, temperature):
 
 @examples(20)
 @given(architecture=architectures(), utterance=UTTERANCES, temperature=TEMPERATURES, chunk=st.integers(1, 60))
-def test_chunks_change_nothing(architecture, utterance, temperature, chunk):
-    """Those that end before the first sample included; and the pieces come as they are done."""
-    generator, given_ = Generator(architecture.model()), conditions(architecture, utterance)
-    in_one = generator.generate(*given_, temperature, seed=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generate, "CHUNK", chunk)
-        pieces = list(generator.chunks(*given_, temperature, seed=1))
-    assert all(0 < len(piece) <= chunk for piece in pieces)
+def test_pieces_change_nothing(architecture, utterance, temperature, chunk):
+    """Spoken in pieces of any length, an utterance is what it is in one."""
+    generator, (frames, speaker, samples) = Generator(architecture.model()), conditions(architecture, utterance)
+    voice = Voice(generator, speaker, temperature, seed=1)
+    stops = [*range(chunk, samples, chunk), samples]
+    pieces = [voice.speak(stop, lambda span: frames[np.clip(np.arange(*span), 0, len(frames) - 1)]) for stop in stops]
+    in_one = generator.generate(frames, speaker, samples, temperature, seed=1)
     np.testing.assert_array_equal(np.concatenate(pieces), in_one)
 
 
@@ -125,6 +123,16 @@ def test_a_seed_repeats_itself_and_no_other():
     drawn = [generator.generate(*given_, 1.0, seed).tolist() for seed in range(10)]
     assert drawn == [generator.generate(*given_, 1.0, seed).tolist() for seed in range(10)]
     assert all(one != other for number, one in enumerate(drawn) for other in drawn[:number])
+
+
+def test_top_k_keeps_the_most_likely():
+    """Of the one most likely code there is no choice; of all codes it is no restriction; of three, three at most."""
+    generator, given_ = Generator(ARCHITECTURE.model()), conditions(ARCHITECTURE, 0)
+    greedy, free = generator.generate(*given_), generator.generate(*given_, 3.0, 1)
+    np.testing.assert_array_equal(generator.generate(*given_, 3.0, 1, top_k=1), greedy)
+    np.testing.assert_array_equal(generator.generate(*given_, 3.0, 1, top_k=10**6), free)
+    first = {int(generator.generate(*given_[:2], 1, 3.0, seed, top_k=3)[0]) for seed in range(60)}
+    assert 1 < len(first) <= 3
 
 
 @examples(20)
