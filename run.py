@@ -1,5 +1,6 @@
 """The command line: `python run.py experiment=baseline`, `mode=evaluate`, `mode=generate`, `mode=pin`."""
 
+import hashlib
 import os
 import re
 import sys
@@ -26,27 +27,27 @@ MODES = ("train", "evaluate", "generate", "pin")
 LONGEST_NAME = 120  # characters of a run's folder
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def run(composed: DictConfig) -> None:
     config = OmegaConf.to_container(composed, resolve=True)
     command = parse_group(Command, {key: value for key, value in config.items() if key not in GROUPS}, "")
-    config = {group: config[group] for group in GROUPS}
-    choices = {group: HydraConfig.get().runtime.choices[group] for group in [*GROUPS, "experiment"]}
+    config = {group: config[group] for group in GROUPS if group in config}
+    choices = {group: HydraConfig.get().runtime.choices.get(group) for group in [*GROUPS, "experiment"]}
     experiment = choices["experiment"]
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     overridden = [override.key_or_group for override in overrides]
-    folder = Path(command.runs) / (command.name or run_name(experiment, overrides))
+    path = checkpoint_path(command.checkpoint) if command.checkpoint else None
+    label = experiment or (path.resolve().parent.name if path else None)
+    origin = f"from-{label}" if path else experiment or "default"
+    folder = Path(command.runs) / (command.name or run_name(origin, overrides))
 
     if command.mode not in MODES:
         raise UserError(f"mode={command.mode} is no mode; {near(command.mode, list(MODES))}")
     if command.mode == "pin":
-        folder = checkpoint_path(command.checkpoint).parent if command.checkpoint else folder
+        folder = path.parent if path else folder
         directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)
         return modes.pin(folder, parse(config) if experiment else None, directory)
-    if command.checkpoint and experiment:
+    if path and experiment:
         raise UserError("experiment and checkpoint each bring all settings; name only one of them.")
-
-    path = checkpoint_path(command.checkpoint) if command.checkpoint else None
     if command.mode == "train" and path is None:
         return modes.train(parse(config), folder, None, choices, command.restart)
     if path is None and not experiment:
@@ -55,13 +56,14 @@ def run(composed: DictConfig) -> None:
     checkpoint = checkpoints.load(path)
     checkpoint = modes.with_settings(checkpoint, merge(plain(checkpoint.settings), config, overridden))
     if command.mode == "train":
-        goes_on = checkpoint.training is not None and command.name is None
-        return modes.train(
-            checkpoint.settings, path.parent if goes_on else folder, checkpoint, choices, command.restart
-        )
+        if checkpoint.training is not None and command.name is None and path.name == CHECKPOINT:
+            begin = None if command.restart else checkpoint
+            return modes.train(checkpoint.settings, path.parent, begin, choices, command.restart)
+        # A run that began from this checkpoint earlier goes on from its own.
+        began = (folder / CHECKPOINT).is_file() and not command.restart
+        return modes.train(checkpoint.settings, folder, None if began else checkpoint, choices, command.restart)
     if command.mode == "generate":
         return modes.generate(checkpoint, command)
-    label = experiment or path.parent.name
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
     modes.evaluate(path, checkpoint, label, output)
 
@@ -81,24 +83,34 @@ def merge(base: dict, config: dict, overridden: list[str]) -> Settings:
     return parse(base)
 
 
-def run_name(experiment: str | None, overrides: list) -> str:
-    """The experiment and what the command line changes of it, so that another setting is another folder."""
+def run_name(origin: str, overrides: list) -> str:
+    """Where the settings come from and what the command line changes of them: another setting, another folder."""
     of_the_command = {field.name for field in fields(Command)} | {"experiment"}
     changes = [
         override.input_line
         for override in overrides
         if override.key_or_group not in of_the_command and not override.key_or_group.startswith(("tracking", "hydra"))
     ]
-    name = ",".join([experiment or "default", *sorted(changes)])
-    return re.sub(r"[^\w.,=+-]", "_", name)[:LONGEST_NAME]
+    name = ",".join([origin, *sorted(changes)])
+    readable = re.sub(r"[^\w.,=+-]", "_", name)
+    if len(readable) <= LONGEST_NAME:
+        return readable
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]  # of what had to be cut off, too
+    return f"{readable[: LONGEST_NAME - 9]}-{digest}"
 
 
 def sentence(error: Exception) -> str:
-    """One sentence for what Hydra and OmegaConf refuse: a mistyped key, group or option."""
+    """One sentence for what Hydra and OmegaConf refuse (a mistyped key, group or option); ours are sentences."""
     text = str(error)
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key or 'The configuration'}: {text.splitlines()[0]}."
+    if match := re.search(r"Error parsing override '([^']*)'", text):
+        return f"{match[1]!r} is no setting; one is given as NAME=VALUE."
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
-        return f"{key} is no setting; {near(key, setting_names())}"
+        return f"{key} is no setting; {near(key, [*setting_names(), *GROUPS, 'experiment'])}"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = match.groups()
         options = re.findall(r"^\t(\S+)", text, re.MULTILINE)
@@ -120,20 +132,36 @@ def setting_names() -> list[str]:
 def main() -> None:
     # Otherwise Hydra prints its exceptions itself and exits with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    mistakes = []
+
+    @hydra.main(version_base="1.3", config_path="conf", config_name="config")
+    def job(composed: DictConfig) -> None:
+        # No exception leaves a job: Hydra would put all its overrides in front of the sentence. Of a
+        # sweep, a mistake ends one job, and an interruption all of them.
+        try:
+            run(composed)
+        except (UserError, OmegaConfBaseException) as error:
+            mistakes.append(error)
+            print(sentence(error), file=sys.stderr)
+        except Interrupted as interrupted:
+            print(interrupted, file=sys.stderr)
+            sys.exit(interrupted.exit_code)
+
     try:
         experiments.register()
-        run()
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        sys.exit(interrupted.exit_code)
+        job()
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.", file=sys.stderr)
         sys.exit(130)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        mistakes.append(error)
         print(sentence(error), file=sys.stderr)
+    except ValueError as error:
+        if "Config group override" not in str(error):  # Hydra's own, about a group that is null or a number
+            raise
+        mistakes.append(error)
+        print(f"A group takes the name of one of its options, as in wavenet=channels64 ({error}).", file=sys.stderr)
+    if mistakes:
         sys.exit(2)
 
 

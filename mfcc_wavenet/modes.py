@@ -134,12 +134,14 @@ def pin(folder: Path, composed: Settings | None, directory: Path) -> None:
 def read_mfcc(path: Path, n_mfcc: int) -> np.ndarray:
     """(n_mfcc, frames) float32 from an .npy file, never unpickling anything; UserError if it is something else."""
     try:
-        mfcc = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            mfcc = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # a damaged header can raise anything, from a TokenError to a MemoryError
         raise UserError(f"{path}: neither audio nor an .npy array of numbers.") from error
-    if not isinstance(mfcc, np.ndarray) or mfcc.ndim != 2 or mfcc.shape[0] != n_mfcc or mfcc.shape[1] < 1:
-        shape = getattr(mfcc, "shape", "several arrays")
-        raise UserError(f"{path}: has the shape {shape}; the model takes (n_mfcc, frames) = ({n_mfcc}, any number).")
+    if mfcc.ndim != 2 or mfcc.shape[0] != n_mfcc or mfcc.shape[1] < 1:
+        raise UserError(
+            f"{path}: has the shape {mfcc.shape}; the model takes (n_mfcc, frames) = ({n_mfcc}, any number)."
+        )
     if mfcc.dtype.kind not in "fiu" or not (np.abs(mfcc) <= np.finfo(np.float32).max).all():
         raise UserError(f"{path}: contains values that are no finite numbers.")
     return mfcc.astype(np.float32)

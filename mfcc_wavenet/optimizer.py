@@ -29,8 +29,8 @@ def check(settings: OptimSettings) -> None:
         )
     if list(settings.milestones) != sorted(settings.milestones):
         raise UserError(f"optim.milestones is {list(settings.milestones)}; the steps must ascend.")
-    if len(settings.betas) != 2 or max(settings.betas) >= 1:
-        raise UserError(f"optim.betas is {list(settings.betas)}; it must be two numbers less than 1.")
+    if max(settings.betas) >= 1:
+        raise UserError(f"optim.betas is {list(settings.betas)}; both must be less than 1.")
     if not 0 <= settings.ema_decay < 1:
         raise UserError(f"optim.ema_decay is {settings.ema_decay}; it must be at least 0 and less than 1.")
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -37,10 +37,7 @@ def parse_group(kind: type[Group], config: dict[str, Any], name: str) -> Group:
     except OmegaConfBaseException as error:
         raise UserError(f"{prefix}{error.full_key}: {str(error).splitlines()[0]}.") from error
     for key, value in typed.items():
-        # Every number among the settings counts or measures something.
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int | float) and not 0 <= number < math.inf:
-                raise UserError(f"{prefix}{key}={value}: it must be 0 or more, and finite.")
+        _refuse_useless(f"{prefix}{key}={value}", value, types[key])
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in typed.items()})
 
 
@@ -62,6 +59,18 @@ def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> No
     for key in config:
         if key not in known:
             raise UserError(f"{prefix}{key} is no setting; {near(key, known)}")
+
+
+def _refuse_useless(setting: str, value: Any, kind: Any) -> None:
+    """What OmegaConf lets pass: lists in lists, pairs of three, numbers that neither count nor measure anything."""
+    kinds = get_args(kind)
+    if isinstance(value, list) and Ellipsis not in kinds and len(value) != len(kinds):
+        raise UserError(f"{setting}: it takes {len(kinds)} values.")
+    for entry in value if isinstance(value, list) else [value]:
+        if isinstance(entry, list | dict):
+            raise UserError(f"{setting}: it takes single values, not {entry}.")
+        if isinstance(entry, int | float) and not 0 <= entry < math.inf:
+            raise UserError(f"{setting}: it must be 0 or more, and finite.")
 
 
 def _plain(value: Any, kind: Any) -> Any:

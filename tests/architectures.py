@@ -31,6 +31,7 @@ FEATURES = FeatureSettings(
     delta_width=3,
     backend="librosa",
 )
+FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
 STRIDES = [(16,), (4, 4), (2, 8), (8, 1, 2)]  # that multiply to the hop length
 SPEAKERS = ("first", "second")
 LENGTHS = (150, 16, 93)  # samples: many hops, a single one, and no whole number of them
@@ -108,17 +109,15 @@ def architectures(draw, quantization_channels=(4, 300), speaker_channels=(0, 2),
 def corpus(quantization_channels: int = 300, lengths: tuple[int, ...] = LENGTHS) -> Corpus:
     """Utterances of so many samples, cut from the demonstration corpus, the speakers taking turns."""
     audio, rate = soundfile.read(PACKAGE / "demo" / "01_lighthouse.flac", dtype="float32")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        starts = FIRST_SAMPLE + np.cumsum([0, *lengths])
-        rows = []
-        for number, (start, stop) in enumerate(pairwise(starts)):
-            soundfile.write(folder / f"{number}.wav", audio[start:stop], rate)
-            rows.append(f"{SPEAKERS[number % len(SPEAKERS)]}\t{number}.wav")
-        (folder / "catalog.tsv").write_text("\n".join(rows))
-        data = DataSettings(root=(str(folder / "catalog.tsv"),), seconds=None, prepared=str(folder / "prepared"))
-        # What is mapped into memory outlives its file.
-        return prepare(data, FEATURES, quantization_channels)
+    folder = Path(tempfile.mkdtemp(dir=FOLDER.name))
+    starts = FIRST_SAMPLE + np.cumsum([0, *lengths])
+    rows = []
+    for number, (start, stop) in enumerate(pairwise(starts)):
+        soundfile.write(folder / f"{number}.wav", audio[start:stop], rate)
+        rows.append(f"{SPEAKERS[number % len(SPEAKERS)]}\t{number}.wav")
+    (folder / "catalog.tsv").write_text("\n".join(rows))
+    data = DataSettings(root=(str(folder / "catalog.tsv"),), seconds=None, prepared=str(folder / "prepared"))
+    return prepare(data, FEATURES, quantization_channels)
 
 
 def windows(architecture: Architecture, seed: int = 0, lengths: tuple[int, ...] = LENGTHS) -> Windows:

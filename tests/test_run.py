@@ -1,0 +1,177 @@
+"""The command line, as a person types it: training, and one clear sentence for every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from command import QUICK, CommandLine
+from conftest import ROOT, SMALL, compose_settings
+
+from mfcc_wavenet import checkpoint as checkpoints
+from mfcc_wavenet.chassis import Chassis
+
+PATIENCE = 120  # seconds until a subprocess must have made a checkpoint
+
+
+@pytest.fixture
+def type_in(tmp_path, monkeypatch, capsys):
+    return CommandLine(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch) -> Path:
+    """The folder of a run that has just begun, below runs/ as the command line makes them."""
+    monkeypatch.chdir(tmp_path)
+    settings = (*SMALL, "train.steps=4", "train.sample_utterances=0", "data.prepared=prepared")
+    Chassis(compose_settings(*settings), tmp_path / "runs" / "begun").save()
+    return tmp_path / "runs" / "begun"
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("wavenet.residual_chanels=3", ["wavenet.residual_chanels is no setting", "wavenet.residual_channels"]),
+        ("expermient=baseline", ["expermient is no setting; did you mean experiment"]),
+        ("+optim.lr=3", ["optim.lr is no setting"]),
+        ("wavenet=chanels64", ["wavenet=chanels64: there is no such option; did you mean channels64"]),
+        ("wavnet=channels64", ["wavnet is no setting; did you mean wavenet"]),
+        ("wavenet=null", ["wavenet=channels64"]),
+        ("~optim", ["optim.optimizer has no value"]),
+        ("experiment=basline", ["experiment=basline: there is no such option; did you mean baseline"]),
+        ("mode=foo", ["mode=foo is no mode", "evaluate, generate, pin, train"]),
+        ("mode=evalute", ["did you mean evaluate"]),
+        ("mode", ["'mode' is no setting", "NAME=VALUE"]),
+        ("runs='${nowhere}'", ["runs: ", "'nowhere' not found"]),
+        ("train.steps=many", ["train.steps", "'many'"]),
+        ("train.seed=-1", ["train.seed=-1", "0 or more"]),
+        ("data=folder", ["data.root has no value; data.root=..."]),
+        ("upsampling.strides=[5,5]", ["upsampling.strides [5, 5] multiply to 25", "features.hop_length is 160"]),
+        ("data.root=nowhere", ["data.root=nowhere: there is no such file or folder"]),
+        ("experiment=baseline checkpoint=x.pt", ["experiment and checkpoint", "only one"]),
+        ("mode=evaluate", ["mode=evaluate needs checkpoint=PATH or an experiment", "baseline"]),
+        ("mode=generate", ["mode=generate needs checkpoint=PATH or an experiment"]),
+        ("mode=evaluate checkpoint=x.pt", ["There is no checkpoint x.pt"]),
+        ("mode=evaluate experiment=a39d data.root=x", ["'a39d' has no pinned checkpoint yet"]),
+        ("mode=pin name=nothing", ["nothing holds no finished run"]),
+        ("name=x runs=file/runs", ["could not be written (Not a directory)"]),
+        ("data.prepared=file/prepared", ["data.prepared=FOLDER names another place"]),
+    ],
+)
+def test_a_mistake_is_one_sentence(type_in, tmp_path, line, words):
+    """Alone on stderr, with what is wrong and what would work; no run is left behind."""
+    (tmp_path / "file").write_text("")
+    type_in.refused(f"{QUICK} {line}", *words)
+    assert not (tmp_path / "runs").exists()
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_is_shown_and_not_repeated(type_in, tmp_path):
+    """Only restart=true trains it again."""
+    first = type_in(f"{QUICK} name=a train.sample_utterances=1")
+    path = tmp_path / "runs" / "a" / "checkpoint.pt"
+    assert first.code == 0 and "of 3,200 samples" in first.out and "runs/a/checkpoint.pt" in first.out
+    assert {"checkpoint.pt", "results.json", "curves.png"} <= set(os.listdir(path.parent))
+    before = path.read_bytes()
+    again = type_in(f"{QUICK} name=a")
+    assert again.code == 0 and "This run is finished; restart=true trains it again" in again.out
+    assert "of 3,200 samples" in again.out and path.read_bytes() == before
+    anew = type_in(f"{QUICK} name=a restart=true train.steps=2")
+    assert "This run is finished" not in anew.out and checkpoints.load(path).training["step"] == 2
+
+
+def test_another_setting_is_another_folder(type_in, tmp_path):
+    """However long the line: names that had to be cut off still differ."""
+    for batch_size in (1, 2):
+        assert "This run is finished" not in type_in(f"{QUICK} train.steps=1 window.batch_size={batch_size}").out
+    first, second = os.listdir(tmp_path / "runs")
+    assert first != second and len(first) == len(second) == 120
+    assert first.startswith("default,data.prepared=prepared,data.seconds=0.2,")
+
+
+def test_the_same_line_goes_on_where_a_run_stands(type_in, begun):
+    """And says from where."""
+    done = type_in(f"{QUICK} name=begun")
+    assert done.code == 0 and "Going on from runs/begun/checkpoint.pt, step 0." in done.err
+    assert checkpoints.load(begun / "checkpoint.pt").training["step"] == 4
+
+
+def test_a_checkpoint_goes_on_in_its_own_folder_with_its_own_settings(type_in, begun):
+    """Except for those that the line names, another window for instance."""
+    assert type_in("checkpoint=runs/begun train.steps=6 window.samples=100").code == 0
+    checkpoint = checkpoints.load(begun / "checkpoint.pt")
+    assert checkpoint.training["step"] == 6
+    assert (checkpoint.settings.window.samples, checkpoint.settings.wavenet.residual_channels) == (100, 8)
+
+
+def test_another_architecture_does_not_go_on(type_in, begun):
+    """The first tensor that does not fit is named, and the checkpoint stays; with restart=true there is no conflict."""
+    before = (begun / "checkpoint.pt").read_bytes()
+    line = "checkpoint=runs/begun wavenet.residual_channels=12"
+    type_in.refused(line, "wavenet.embedding.weight is (256, 8), the settings ask for (256, 12)")
+    assert (begun / "checkpoint.pt").read_bytes() == before
+    assert type_in(f"{line} restart=true").code == 0
+    assert checkpoints.load(begun / "checkpoint.pt").settings.wavenet.residual_channels == 12
+
+
+def test_a_pinned_checkpoint_is_the_beginning_of_a_run_of_its_own(type_in, begun, tmp_path):
+    """Which overwrites nothing that is there, and is not begun anew when the same line is typed again."""
+    pinned = replace(checkpoints.load(begun / "checkpoint.pt"), training=None)
+    checkpoints.save(tmp_path / "pinned" / "checkpoint.pt", pinned)
+    begun.rename(tmp_path / "runs" / "default,optim.learning_rate=0.0")
+    before = (tmp_path / "runs/default,optim.learning_rate=0.0/checkpoint.pt").read_bytes()
+    line = "checkpoint=pinned/checkpoint.pt optim.learning_rate=0.0"
+    assert type_in(line).code == 0
+    assert (tmp_path / "runs/default,optim.learning_rate=0.0/checkpoint.pt").read_bytes() == before
+    weights = checkpoints.load(tmp_path / "runs/from-pinned,optim.learning_rate=0.0/checkpoint.pt").weights
+    assert all(torch.equal(weight, pinned.weights[name]) for name, weight in weights.items())
+    assert "This run is finished" in type_in(line).out
+
+
+# --- Hydra's own ----------------------------------------------------------------------------------
+
+
+def test_a_sweep_runs_every_job_in_its_own_folder(type_in, tmp_path):
+    """A mistake in one is told, and the others have their turn."""
+    done = type_in(f"--multirun {QUICK} name='s${{train.seed}}' train.seed=1,-1,2 train.steps=1")
+    assert done.code == 2
+    assert "\ntrain.seed=-1: it must be 0 or more, and finite.\n" in done.err and "Error executing" not in done.err
+    assert {"s1", "s2"} < set(os.listdir(tmp_path / "runs"))
+    seeds = [json.loads((tmp_path / f"runs/{name}/results.json").read_text())["seed"] for name in ("s1", "s2")]
+    assert seeds == [1, 2]
+
+
+def test_an_interrupted_sweep_ends(tmp_path):
+    """With the run that was under way saved, and without beginning the next one."""
+    line = f"{sys.executable} {ROOT / 'run.py'} --multirun {QUICK} name=s${{train.seed}} train.seed=1,2"
+    line += " train.steps=1000000 train.checkpoint_interval=20"
+    path, deadline = tmp_path / "runs" / "s1" / "checkpoint.pt", time.monotonic() + PATIENCE
+    with subprocess.Popen(line.split(), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not path.is_file() or not checkpoints.load(path).training["step"]:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in err.splitlines()[-1] and "Error executing job" not in err
+    assert not (tmp_path / "runs" / "s2").exists()
+
+
+def test_hydra_shows_what_would_be_run(type_in, tmp_path):
+    """--cfg job prints the composed configuration, as YAML, and does nothing else."""
+    done = type_in("--cfg job experiment=baseline window.samples=123")
+    config = yaml.safe_load(done.out)
+    assert done.code == 0 and config["window"] == {"samples": 123, "batch_size": 1}
+    assert config["data"]["seconds"] == 3.335 and os.listdir(tmp_path) == []
