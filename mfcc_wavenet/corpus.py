@@ -265,7 +265,8 @@ def _write(
             for array, file in ((codes, codes_file), (frames, frames_file)):
                 file.write(array.tobytes())
                 digest.update(array.tobytes())
-            index["names"].append(source.path.stem)
+            name = source.path.stem
+            index["names"].append(name if name not in index["names"] else f"{name}-{len(index['names'])}")
             index["speakers"].append(source.speaker)
             index["samples"].append(len(codes))
             index["frames"].append(len(frames))

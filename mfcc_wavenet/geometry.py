@@ -15,6 +15,7 @@ from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.settings import FeatureSettings, UpsamplingSettings, WavenetSettings, WindowSettings
 
 Span = tuple[int, int]
+MOST_LAYERS = 20  # of a block: the dilation doubles with each
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,23 @@ class Geometry:
         wavenet: WavenetSettings,
         window: WindowSettings,
     ) -> "Geometry":
-        for name in ("blocks", "layers_per_block"):
-            if getattr(wavenet, name) < 1:
-                raise UserError(f"wavenet.{name} is {getattr(wavenet, name)}; it must be at least 1.")
+        for group, settings, names in (
+            ("upsampling", upsampling, ("channels",)),
+            ("wavenet", wavenet, ("residual_channels", "gate_channels", "skip_channels", "post_channels")),
+            ("wavenet", wavenet, ("blocks", "layers_per_block")),
+        ):
+            for name in names:
+                if getattr(settings, name) < 1:
+                    raise UserError(f"{group}.{name} is {getattr(settings, name)}; it must be at least 1.")
+        if min(upsampling.frame_channels, default=1) < 1:
+            raise UserError(
+                f"upsampling.frame_channels is {list(upsampling.frame_channels)}; it takes numbers from 1 on."
+            )
+        if wavenet.layers_per_block > MOST_LAYERS:
+            raise UserError(
+                f"wavenet.layers_per_block is {wavenet.layers_per_block}; it must be at most {MOST_LAYERS}, "
+                f"whose last dilation is {2 ** (MOST_LAYERS - 1):,} samples."
+            )
         return cls(
             hop_length=features.hop_length,
             frame_kernel_sizes=(upsampling.frame_kernel_size,) * len(upsampling.frame_channels),

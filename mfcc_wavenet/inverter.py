@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.geometry import Geometry
 from mfcc_wavenet.settings import Settings, UpsamplingSettings, WavenetSettings
 from mfcc_wavenet.upsampling import Upsampling
@@ -39,6 +40,8 @@ class MfccInverter(nn.Module):
     @classmethod
     def of(cls, settings: Settings, speakers: int) -> "MfccInverter":
         """The model that these settings describe, its weights drawn from torch's global generator."""
+        if settings.upsampling.jitter > 1:
+            raise UserError(f"upsampling.jitter is {settings.upsampling.jitter}; it is a probability, at most 1.")
         geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet, settings.window)
         return cls(geometry, settings.upsampling, settings.wavenet, settings.features.channels, speakers)
 

@@ -119,10 +119,11 @@ def pin(folder: Path, composed: Settings | None, directory: Path) -> None:
     if not (folder / RESULTS).is_file():
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
     checkpoint = checkpoints.load(folder / CHECKPOINT)
+    measured = measure(folder / CHECKPOINT, checkpoint)  # first: a record is replaced as a whole or not at all
     try:
         path = experiments.pin(folder, checkpoint, composed, directory)
         results = json.loads((folder / RESULTS).read_text())
-        measured = measure(path, checkpoints.load(path)) | {"checkpoint": path.name}
+        measured |= {"checkpoint": path.name, "checkpoint_sha256": checkpoints.digest(path)}
         record = experiments.record(directory.name, results, measured, path)
         write_json(directory / RESULTS, record)
         experiments.write_readme(directory, record)

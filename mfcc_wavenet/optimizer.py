@@ -31,6 +31,8 @@ def check(settings: OptimSettings) -> None:
         raise UserError(f"optim.milestones is {list(settings.milestones)}; the steps must ascend.")
     if max(settings.betas) >= 1:
         raise UserError(f"optim.betas is {list(settings.betas)}; both must be less than 1.")
+    if settings.floor > 1:
+        raise UserError(f"optim.floor is {settings.floor}; it is a share of optim.learning_rate, at most 1.")
     if not 0 <= settings.ema_decay < 1:
         raise UserError(f"optim.ema_decay is {settings.ema_decay}; it must be at least 0 and less than 1.")
 

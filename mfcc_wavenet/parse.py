@@ -1,6 +1,5 @@
 """Nested plain values, from Hydra or from a checkpoint, to Settings: typed, complete, nothing unknown."""
 
-import math
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -12,6 +11,8 @@ from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.settings import Settings
 
 Group = TypeVar("Group")
+LARGEST = 2**63  # no setting needs a number that torch cannot hold
+LONGEST_LIST = 12  # of names that a sentence can bear
 
 
 def parse(config: dict[str, Any]) -> Settings:
@@ -50,9 +51,13 @@ def plain(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def near(word: str, known: list[str]) -> str:
-    """', did you mean ...' for a mistyped word, or what there is."""
+    """'did you mean ...?' for a mistyped word, or what there is."""
     close = get_close_matches(word, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(known))}."
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    if len(known) > LONGEST_LIST:
+        return "`python run.py --cfg job` shows all there are."
+    return f"there are {', '.join(sorted(known))}."
 
 
 def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> None:
@@ -69,8 +74,8 @@ def _refuse_useless(setting: str, value: Any, kind: Any) -> None:
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, list | dict):
             raise UserError(f"{setting}: it takes single values, not {entry}.")
-        if isinstance(entry, int | float) and not 0 <= entry < math.inf:
-            raise UserError(f"{setting}: it must be 0 or more, and finite.")
+        if isinstance(entry, int | float) and not 0 <= entry < LARGEST:
+            raise UserError(f"{setting}: it must be 0 or more, and less than 2^63.")
 
 
 def _plain(value: Any, kind: Any) -> Any:

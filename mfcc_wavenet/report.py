@@ -100,8 +100,8 @@ class Report:
     def _listen(self, model: MfccInverter) -> Iterator[Sample]:
         """The first utterances."""
         corpus = self.windows.corpus
-        utterances = range(min(self.listening.sample_utterances, len(corpus)))
         most = round(self.listening.sample_seconds * self.sample_rate)
+        utterances = range(min(self.listening.sample_utterances, len(corpus)) if most else 0)
         for utterance, codes in zip(utterances, generated(model, self.windows, utterances, most)):
             original = corpus.codes(utterance)[:most]
             yield corpus.names[utterance], *(decode(c, corpus.quantization_channels) for c in (original, codes))
@@ -110,5 +110,8 @@ class Report:
 def write_json(path: Path, values: dict) -> None:
     """Whole or not at all."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(values, indent=2) + "\n")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(json.dumps(values, indent=2) + "\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

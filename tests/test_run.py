@@ -147,7 +147,9 @@ def test_a_sweep_runs_every_job_in_its_own_folder(type_in, tmp_path):
     """A mistake in one is told, and the others have their turn."""
     done = type_in(f"--multirun {QUICK} name='s${{train.seed}}' train.seed=1,-1,2 train.steps=1")
     assert done.code == 2
-    assert "\ntrain.seed=-1: it must be 0 or more, and finite.\n" in done.err and "Error executing" not in done.err
+    assert (
+        "\ntrain.seed=-1: it must be 0 or more, and less than 2^63.\n" in done.err and "Error executing" not in done.err
+    )
     assert {"s1", "s2"} < set(os.listdir(tmp_path / "runs"))
     seeds = [json.loads((tmp_path / f"runs/{name}/results.json").read_text())["seed"] for name in ("s1", "s2")]
     assert seeds == [1, 2]
