@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mfcc_wavenet import checkpoint as checkpoints
-from mfcc_wavenet import experiments, modes
+from mfcc_wavenet import convert, experiments, modes
 from mfcc_wavenet.chassis import CHECKPOINT
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.interrupt import Interrupted
@@ -63,7 +63,7 @@ def run(composed: DictConfig) -> None:
         began = (folder / CHECKPOINT).is_file() and not command.restart
         return modes.train(checkpoint.settings, folder, None if began else checkpoint, choices, command.restart)
     if command.mode == "generate":
-        return modes.generate(checkpoint, command)
+        return convert.convert(path, checkpoint, command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
     modes.evaluate(path, checkpoint, label, output)
 

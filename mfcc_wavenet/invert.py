@@ -16,6 +16,10 @@ from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.generate import Generator, Voice
 from mfcc_wavenet.geometry import Span
 
+IMPOSSIBLE_LEVEL = 10.0  # dB, mean over the mel bands: no wav within [-1, 1] is so loud
+LOUDEST_SPEECH = -10.0  # dB; above, a narrow spread tells that the values are no decibels
+NARROW = 0.5  # of the training corpus's standard deviation
+
 
 class Inverter:
     """A trained model, ready to turn MFCCs, as librosa.feature.mfcc returns them, into audio.
@@ -115,6 +119,8 @@ class Inverter:
                 )
         index = self._speaker_index(speaker)
         _refuse_choice(temperature, top_k)
+        for array in arrays:
+            self._refuse_foreign(array)
 
         def generate(number: int) -> Int[np.ndarray, " samples"]:
             return self.generator.generate(frames[number], index, wanted[number], temperature, seed, top_k)
@@ -173,9 +179,29 @@ class Inverter:
             raise UserError(
                 f"These MFCCs have the shape {mfcc.shape}; the model takes (n_mfcc, frames) = ({n_mfcc}, any number)."
             )
-        if mfcc.dtype.kind not in "fiu" or not np.isfinite(mfcc).all():
+        if mfcc.dtype.kind not in "fiu" or not (np.abs(mfcc) <= np.finfo(np.float32).max).all():
             raise UserError("These MFCCs contain values that are no finite numbers.")
         return mfcc.astype(np.float32)
+
+    def _refuse_foreign(self, mfcc: Float[np.ndarray, "n_mfcc F"]) -> None:
+        """UserError for MFCCs that librosa cannot have made of a wav within [-1, 1].
+
+        c0 / sqrt(n_mels) is the mean level of the mel bands in dB. Full-scale white noise has about 0.
+        Front ends that take natural logarithms or energies (python_speech_features, HTK, Kaldi) give
+        levels near or above that, with a fraction of the spread of decibels; wavs of 16-bit integers
+        that were never scaled to [-1, 1] come out 90 dB too loud.
+        """
+        level = float(mfcc[0].mean()) / self.settings.features.n_mels**0.5
+        n_mfcc = self.settings.features.n_mfcc
+        spread = float(np.median(mfcc.std(axis=1) / self.statistics.std[:n_mfcc]))
+        if level > IMPOSSIBLE_LEVEL or (level > LOUDEST_SPEECH and spread < NARROW):
+            settings = self.settings.features
+            raise UserError(
+                f"These MFCCs have a mean level of {level:.0f} dB and {spread:.2f} times the spread of the training "
+                f"corpus, so another front end made them; the model was trained on librosa.feature.mfcc of audio in "
+                f"[-1, 1] with sr={settings.sample_rate}, n_fft={settings.n_fft}, win_length={settings.win_length}, "
+                f"hop_length={settings.hop_length}, n_mels={settings.n_mels}, n_mfcc={settings.n_mfcc}."
+            )
 
     def _speaker_index(self, speaker: str | None) -> int:
         if speaker is not None and speaker not in self.speakers:

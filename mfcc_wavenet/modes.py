@@ -2,24 +2,19 @@
 
 import json
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
 from mfcc_wavenet import checkpoint as checkpoints
-from mfcc_wavenet import experiments, features, mulaw
+from mfcc_wavenet import experiments
 from mfcc_wavenet.chassis import CHECKPOINT, Chassis
 from mfcc_wavenet.checkpoint import Checkpoint
-from mfcc_wavenet.corpus import AUDIO_SUFFIXES, prepare, read_audio
+from mfcc_wavenet.corpus import prepare
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.evaluate import reproduced, teacher_forced
-from mfcc_wavenet.generate import Generator
 from mfcc_wavenet.report import RESULTS, write_json
-from mfcc_wavenet.settings import Command, Settings
+from mfcc_wavenet.settings import Settings
 from mfcc_wavenet.windows import Windows
 
 
@@ -69,51 +64,6 @@ def measure(path: Path, checkpoint: Checkpoint) -> dict:
     }
 
 
-def generate(checkpoint: Checkpoint, command: Command) -> None:
-    """Audio from a sound file's MFCCs or from an .npy of MFCCs."""
-    if command.input is None:
-        raise UserError("mode=generate needs input=PATH: a wav or flac file, or an .npy of MFCCs (n_mfcc, frames).")
-    source = Path(command.input).expanduser()
-    if not source.is_file():
-        raise UserError(f"input={source}: there is no such file.")
-    output = Path(command.output or f"{source.stem}.inverted.wav").expanduser()
-    if output.suffix.lower() not in (".wav", ".flac"):
-        raise UserError(f"output={output}: audio is written as .wav or .flac.")
-    speaker = command.speaker or checkpoint.speakers[0]
-    if speaker not in checkpoint.speakers:
-        raise UserError(f"speaker={speaker}: the model knows {', '.join(checkpoint.speakers)}.")
-    settings = checkpoint.settings.features
-    model = checkpoint.model()
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):  # a folder that refuses is found out before the work
-            pass
-    except OSError as error:
-        raise UserError(f"output={output}: its folder cannot be written to ({error.strerror}).") from error
-    audio = None
-    if source.suffix.lower() in AUDIO_SUFFIXES:
-        audio = read_audio(source, settings.sample_rate, settings.hop_length)
-        frames, samples = features.features(audio, settings), len(audio)
-    else:
-        mfcc = read_mfcc(source, settings.n_mfcc)
-        frames, samples = features.add_deltas(mfcc, settings), model.geometry.samples_of(mfcc.shape[1])
-    frames = checkpoint.statistics.normalise(frames).T
-    started = time.perf_counter()
-    codes = Generator(model).generate(
-        frames, checkpoint.speakers.index(speaker), samples, command.temperature, command.sampling_seed
-    )
-    seconds = time.perf_counter() - started
-    channels = checkpoint.settings.wavenet.quantization_channels
-    try:
-        soundfile.write(output, mulaw.decode(codes, channels), settings.sample_rate)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise UserError(f"output={output} could not be written ({error}).") from error
-    print(f"{output}: {samples:,} samples, {samples / settings.sample_rate:.2f} s of audio in {seconds:.2f} s.")
-    if audio is not None:
-        same = int((codes == mulaw.encode(audio, channels)).sum())
-        print(f"{same:,} of {samples:,} samples are the input's, bit for bit (mu-law, {channels} levels).")
-
-
 def pin(folder: Path, composed: Settings | None, directory: Path) -> None:
     """Turns the finished run in that folder into a record, its checkpoint measured anew."""
     if not (folder / RESULTS).is_file():
@@ -130,22 +80,6 @@ def pin(folder: Path, composed: Settings | None, directory: Path) -> None:
     except OSError as error:
         raise UserError(f"output={directory} could not be written ({error.strerror or error}).") from error
     print(f"{directory}: wrong {record['wrong']:,}, reproduced {record['reproduced']:,} of {record['samples']:,}.")
-
-
-def read_mfcc(path: Path, n_mfcc: int) -> np.ndarray:
-    """(n_mfcc, frames) float32 from an .npy file, never unpickling anything; UserError if it is something else."""
-    try:
-        with open(path, "rb") as file:
-            mfcc = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # a damaged header can raise anything, from a TokenError to a MemoryError
-        raise UserError(f"{path}: neither audio nor an .npy array of numbers.") from error
-    if mfcc.ndim != 2 or mfcc.shape[0] != n_mfcc or mfcc.shape[1] < 1:
-        raise UserError(
-            f"{path}: has the shape {mfcc.shape}; the model takes (n_mfcc, frames) = ({n_mfcc}, any number)."
-        )
-    if mfcc.dtype.kind not in "fiu" or not (np.abs(mfcc) <= np.finfo(np.float32).max).all():
-        raise UserError(f"{path}: contains values that are no finite numbers.")
-    return mfcc.astype(np.float32)
 
 
 def with_settings(checkpoint: Checkpoint, settings: Settings) -> Checkpoint:

@@ -150,4 +150,5 @@ class Command:
     output: str | None
     speaker: str | None
     temperature: float
+    top_k: int
     sampling_seed: int

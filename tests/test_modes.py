@@ -142,9 +142,9 @@ def test_code_in_an_npy_never_runs(type_in, trained):
     """An array of objects is a pickle."""
     marker = trained / "npy ran"
     np.save(trained / "bad.npy", np.array([[Malice(marker)]], dtype=object), allow_pickle=True)
-    type_in.refused("mode=generate checkpoint=runs/small input=bad.npy", "neither audio nor an .npy array of numbers")
+    type_in.refused("mode=generate checkpoint=runs/small input=bad.npy", "neither audio nor an .npy or .npz of numbers")
     (trained / "bad.npy").write_bytes(pickle.dumps(Malice(marker)))
-    type_in.refused("mode=generate checkpoint=runs/small input=bad.npy", "neither audio nor an .npy array of numbers")
+    type_in.refused("mode=generate checkpoint=runs/small input=bad.npy", "neither audio nor an .npy or .npz of numbers")
     assert not marker.exists()
 
 
@@ -154,7 +154,10 @@ def test_code_in_an_npy_never_runs(type_in, trained):
         ("", ["needs input=PATH"]),
         ("input=nothing.wav", ["input=nothing.wav: there is no such file"]),
         ("input=spoken.wav output=spoken.mp3", ["output=spoken.mp3", ".wav or .flac"]),
-        ("input=spoken.wav output=spoken.wav/below.wav", ["spoken.wav/below.wav: its folder cannot be written to"]),
+        (
+            "input=spoken.wav output=spoken.wav/below.wav",
+            ["output=spoken.wav/below.wav could not be written (File exists)"],
+        ),
         ("input=spoken.wav output=folder.wav", ["output=folder.wav could not be written"]),
         ("input=spoken.wav speaker=nobody", ["speaker=nobody: the model knows demo"]),
         ("input=spoken.wav temperature=-1", ["temperature=-1", "0 or more"]),

@@ -21,6 +21,7 @@ COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker")) | 
     "runs": "runs",
     "restart": False,
     "temperature": 0,
+    "top_k": 0,
     "sampling_seed": 0,
 }
 
