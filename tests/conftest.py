@@ -8,7 +8,11 @@ ROOT = Path(__file__).parents[1]
 
 # Array shapes in signatures are checked, except where numba compiles: it cannot see through the check.
 install_import_hook(
-    [f"mfcc_wavenet.{path.stem}" for path in (ROOT / "mfcc_wavenet").glob("*.py") if path.stem != "kernel"],
+    [
+        f"mfcc_wavenet.{path.stem}"
+        for path in (ROOT / "mfcc_wavenet").glob("*.py")
+        if path.stem not in ("kernel", "bench")
+    ],
     "beartype.beartype",
 )
 

@@ -1,0 +1,239 @@
+"""Speed, beside the bound that this machine sets it: `python -m mfcc_wavenet.bench generate`.
+
+Prints a table and then one line of JSON. All is measured in the same run: what memory and arithmetic
+allow, and the ways in which a person would otherwise generate. Figures are medians of several runs.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+import numpy as np
+import torch
+from numba import njit
+
+from mfcc_wavenet.generate import Generator, Voice
+from mfcc_wavenet.geometry import Geometry, Span
+from mfcc_wavenet.inverter import MfccInverter
+from mfcc_wavenet.mulaw import silence
+from mfcc_wavenet.settings import UpsamplingSettings, WavenetSettings, WindowSettings
+
+HOP_LENGTH, FRAME_CHANNELS = 160, 39
+WIDE = UpsamplingSettings((256,), 3, (160,), (160,), 32, 0.0)
+STAGED = UpsamplingSettings((), 1, (5, 4, 4, 2), (25, 16, 16, 16), 128, 0.0)
+NETWORKS = {
+    "baseline": (WIDE, WavenetSettings(256, 64, 64, 128, 128, 2, 6, 2, 0)),
+    "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10)),
+}
+RUNS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is timed: a network, how many utterances at once, on how many cores."""
+
+    network: str
+    streams: int
+    cores: int
+    hops: int  # of each stream in a run
+
+
+ROWS = (Row("baseline", 1, 1, 100), Row("a39d", 1, 1, 3), Row("a39d", 16, os.cpu_count() or 1, 1))
+
+
+def generate() -> list[dict]:
+    """Measures every row; returns one mapping per row, and prints a line of the table as each is done."""
+    torch.set_num_threads(1)
+    print(f"{'network':<10}{'streams':>8}{'cores':>6}{'samples/s':>12}{'bound':>12}{'fraction':>10}")
+    rows = []
+    for row in ROWS:
+        model = network(row.network)
+        rate = row.streams * row.hops * HOP_LENGTH / seconds(partial(ours(model, row.streams, row.cores), row.hops))
+        bound = fastest(model, row)
+        values = {
+            "network": row.network,
+            "streams": row.streams,
+            "cores": row.cores,
+            "samples_per_second": round(rate),
+            "bound": round(bound),
+            "fraction": round(rate / bound, 2),
+        }
+        print(f"{row.network:<10}{row.streams:>8}{row.cores:>6}{rate:>12,.0f}{bound:>12,.0f}{rate / bound:>10.2f}")
+        rows.append(values)
+    model = network("baseline")
+    for name, way, samples in (("naive re-run", naive, 200), ("torch step loop", torch_loop, 2000)):
+        rate = samples / seconds(partial(way, model, samples))
+        print(f"{name:<24}{rate:>12,.0f}")
+        rows.append({"network": "baseline", "way": name, "samples_per_second": round(rate)})
+    return rows
+
+
+def network(name: str) -> MfccInverter:
+    """An untrained model of that architecture; speed does not depend on what the weights are."""
+    torch.manual_seed(0)
+    upsampling, wavenet = NETWORKS[name]
+    dilations = tuple(2**layer for layer in range(wavenet.layers_per_block)) * wavenet.blocks
+    frames = (upsampling.frame_kernel_size,) * len(upsampling.frame_channels)
+    window = WindowSettings(1000, 1)
+    geometry = Geometry(
+        HOP_LENGTH, frames, upsampling.strides, upsampling.kernel_sizes, dilations, wavenet.kernel_size,
+        window.samples, window.batch_size,
+    )  # fmt: skip
+    return MfccInverter(geometry, upsampling, wavenet, FRAME_CHANNELS, 1).eval()
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Median wall-clock of a few runs, after one that compiles and warms up."""
+    action()
+    times = []
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+# --- the ways to generate -------------------------------------------------------------------------
+
+
+def ours(model: MfccInverter, streams: int, cores: int) -> Callable[[int], list[np.ndarray]]:
+    """A function that lets every stream go on by so many hops.
+
+    Each stream is a voice of its own; the compiled loop lets go of the interpreter, so cores share
+    the streams. The first hop is spoken here: it takes the silence in front along.
+    """
+    generator = Generator(model)
+    voices = [Voice(generator, 0) for _ in range(streams)]
+    pool = ThreadPoolExecutor(cores)
+
+    def speak(voice: Voice, hops: int) -> np.ndarray:
+        stops = range(voice.spoken + HOP_LENGTH, voice.spoken + hops * HOP_LENGTH + 1, HOP_LENGTH)
+        return np.concatenate([voice.speak(stop, _frames) for stop in stops])
+
+    def go_on(hops: int) -> list[np.ndarray]:
+        return list(pool.map(lambda voice: speak(voice, hops), voices))
+
+    go_on(1)
+    return go_on
+
+
+@torch.no_grad()
+def naive(model: MfccInverter, samples: int) -> np.ndarray:
+    """The whole receptive field through the network again for every sample."""
+    past = model.geometry.receptive_field
+    codes = torch.full((1, past), silence(model.wavenet.embedding.num_embeddings))
+    conditioning = _conditioning(model, samples)
+    for sample in range(samples):
+        logits = model.wavenet(codes[:, -past:], conditioning[:, sample : sample + past], 1)
+        codes = torch.cat([codes, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+    return codes[0, past:].numpy()
+
+
+@torch.no_grad()
+def torch_loop(model: MfccInverter, samples: int) -> np.ndarray:
+    """Every layer's past kept in torch tensors, one torch operation at a time."""
+    wavenet, past = model.wavenet, model.geometry.receptive_field
+    layers = list(wavenet.layers)
+    rings = [torch.zeros((layer.kernel_size - 1) * layer.dilation, wavenet.embedding.embedding_dim) for layer in layers]
+    code = torch.tensor(silence(wavenet.embedding.num_embeddings))
+    codes = []
+    for position, conditioning in enumerate(_conditioning(model, samples)[0]):
+        x = wavenet.embedding(code)
+        gated = []
+        for layer, ring in zip(layers, rings):
+            oldest = position % len(ring)
+            taps = [ring[(oldest + tap * layer.dilation) % len(ring)] for tap in range(layer.kernel_size - 1)]
+            filtered, gate = layer.gate(torch.cat([*taps, x, conditioning])).chunk(2)
+            ring[oldest] = x
+            gated.append(torch.tanh(filtered) * torch.sigmoid(gate))
+            if layer.residual is not None:
+                x = x + layer.residual(gated[-1])
+        if position >= past - 1:
+            hidden = torch.relu(wavenet.post(torch.relu(wavenet.skip(torch.cat(gated)))))
+            code = wavenet.logits(hidden).argmax()
+            codes.append(int(code))
+    return np.array(codes)
+
+
+def _frames(span: Span) -> np.ndarray:
+    """Noise for frames, the same for every way."""
+    return np.stack(
+        [np.random.default_rng(abs(frame)).standard_normal(FRAME_CHANNELS) for frame in range(*span)]
+    ).astype(np.float32)
+
+
+def _conditioning(model: MfccInverter, samples: int) -> torch.Tensor:
+    """(1, receptive_field - 1 + samples, C): of every position that the samples need."""
+    geometry = model.geometry
+    positions = geometry.input_span((0, samples))
+    span = geometry.frame_span(positions)
+    offset = torch.tensor([positions[0] - geometry.upsampled_span(span)[0]])
+    return model.conditioning(
+        torch.from_numpy(_frames(span))[None], offset, positions[1] - positions[0], torch.tensor([0])
+    )
+
+
+def _taps(model: MfccInverter) -> int:
+    """Inputs of a layer's product that are taps, not conditioning."""
+    return model.wavenet.layers[0].kernel_size * model.wavenet.embedding.embedding_dim
+
+
+# --- what the machine allows ----------------------------------------------------------------------
+
+
+def fastest(model: MfccInverter, row: Row) -> float:
+    """Samples per second if nothing took time but reading the weights, or multiplying them, whichever is slower.
+
+    A step advances every stream by a sample. It reads every weight of the step once, at the measured
+    rate at which these cores read as much memory, and multiplies each with every stream, at the
+    measured rate of torch's product of a matrix in the cache with sixteen vectors.
+    """
+    weights = _weights_in_step(model)
+    parts = np.array_split(np.ones(weights, np.float32), row.cores)
+    repeats = max(1, 20_000_000 // weights)
+    matrix, vectors = torch.ones(256, 512), torch.ones(512, 16)
+    products = torch.empty(256, 16)
+
+    def multiply() -> None:
+        for _ in range(500):
+            torch.mm(matrix, vectors, out=products)
+
+    with ThreadPoolExecutor(row.cores) as pool:
+        reading = seconds(lambda: list(pool.map(lambda part: _read(part, repeats), parts))) / repeats
+        multiplying = seconds(lambda: list(pool.map(lambda _: multiply(), range(row.cores)))) / (500 * row.cores)
+    per_weight = multiplying / (matrix.numel() * vectors.shape[1])
+    return row.streams / max(reading, weights * row.streams * per_weight)
+
+
+@njit(nogil=True, fastmath={"reassoc"})
+def _read(memory, repeats):
+    total = np.float32(0)
+    for _ in range(repeats):
+        for index in range(memory.shape[0]):
+            total += memory[index]
+    return total
+
+
+def _weights_in_step(model: MfccInverter) -> int:
+    """Weights that every sample multiplies: not those of the conditioning, which is computed ahead."""
+    wavenet = model.wavenet
+    head = sum(linear.weight.numel() for linear in (wavenet.skip, wavenet.post, wavenet.logits))
+    gates = sum(layer.gate.out_features * _taps(model) for layer in wavenet.layers)
+    return head + gates + sum(layer.residual.weight.numel() for layer in wavenet.layers if layer.residual is not None)
+
+
+def main() -> None:
+    if sys.argv[1:] != ["generate"]:
+        print("There is one benchmark: python -m mfcc_wavenet.bench generate", file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(generate()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What is compared does the same work."""
+
+import numpy as np
+import pytest
+
+from mfcc_wavenet import bench
+
+
+def test_three_ways_generate_the_same():
+    """The naive re-run, the torch loop and ours, of a network that is not trained: two hops, all alike."""
+    model = bench.network("baseline")
+    naive = bench.naive(model, 320)
+    np.testing.assert_array_equal(bench.torch_loop(model, 320), naive)
+    for stream in bench.ours(model, streams=2, cores=2)(1):  # the first hop is spoken already
+        np.testing.assert_array_equal(stream, naive[160:])
+
+
+def test_the_bound_is_above_what_is_reached():
+    """No way is faster than the machine allows; the weights of the step are those of the network."""
+    model = bench.network("baseline")
+    row = bench.Row("baseline", 1, 1, 5)
+    assert bench._weights_in_step(model) == 12 * 128 * 128 + 11 * 64 * 64 + 768 * 128 + 128 * 128 + 128 * 256
+    go_on = bench.ours(model, row.streams, row.cores)
+    assert row.hops * 160 / bench.seconds(lambda: go_on(row.hops)) < bench.fastest(model, row)
+
+
+def test_an_unknown_benchmark_is_refused(monkeypatch, capsys):
+    """With what would work, and exit code 2."""
+    monkeypatch.setattr("sys.argv", ["bench", "train"])
+    with pytest.raises(SystemExit) as end:
+        bench.main()
+    assert end.value.code == 2 and "mfcc_wavenet.bench generate" in capsys.readouterr().err
