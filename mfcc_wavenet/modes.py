@@ -102,7 +102,7 @@ def _table(folder: Path) -> str:
         "pictures": ", ".join(str(path) for path in sorted(folder.glob("*.png"))),
         "checkpoint": str(folder / CHECKPOINT),
     }
-    return "\n".join(_row(*row) for row in rows.items())
+    return "\n".join(_row(name, value) for name, value in rows.items() if value)
 
 
 def _row(name: str, value: str) -> str:

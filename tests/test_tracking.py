@@ -28,7 +28,7 @@ from mfcc_wavenet.settings import TrackingSettings
 from mfcc_wavenet.tracking import Tracker, flat
 
 KEY = "0123456789" * 4  # of the right form, and nobody's
-TIMEOUT = 3.0  # seconds; conf has 10, and the 15 s in which a run must go on leave 5 more than that
+TIMEOUT = 3.0  # seconds; conf has 8, and the 15 s in which a run must go on leave 7 more than that
 
 
 @pytest.fixture(autouse=True)
