@@ -91,8 +91,8 @@ def run_name(origin: str, overrides: list) -> str:
         for override in overrides
         if override.key_or_group not in of_the_command and not override.key_or_group.startswith(("tracking", "hydra"))
     ]
-    name = ",".join([origin, *sorted(changes)])
-    readable = re.sub(r"[^\w.,=+-]", "_", name)
+    name = "+".join([origin, *sorted(changes)])
+    readable = re.sub(r"[^\w.+-]", "-", name)  # nothing that the shell or Hydra's checkpoint=PATH would read otherwise
     if len(readable) <= LONGEST_NAME:
         return readable
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]  # of what had to be cut off, too

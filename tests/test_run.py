@@ -98,7 +98,9 @@ def test_another_setting_is_another_folder(type_in, tmp_path):
         assert "This run is finished" not in type_in(f"{QUICK} train.steps=1 window.batch_size={batch_size}").out
     first, second = os.listdir(tmp_path / "runs")
     assert first != second and len(first) == len(second) == 120
-    assert first.startswith("default,data.prepared=prepared,data.seconds=0.2,")
+    assert first.startswith("default+data.prepared-prepared+data.seconds-0.2+")
+    for folder in (first, second):  # its name can be typed back as it is
+        assert type_in(f"mode=evaluate checkpoint=runs/{folder} data.prepared=prepared").code == 0
 
 
 def test_the_same_line_goes_on_where_a_run_stands(type_in, begun):
@@ -130,12 +132,12 @@ def test_a_pinned_checkpoint_is_the_beginning_of_a_run_of_its_own(type_in, begun
     """Which overwrites nothing that is there, and is not begun anew when the same line is typed again."""
     pinned = replace(checkpoints.load(begun / "checkpoint.pt"), training=None)
     checkpoints.save(tmp_path / "pinned" / "checkpoint.pt", pinned)
-    begun.rename(tmp_path / "runs" / "default,optim.learning_rate=0.0")
-    before = (tmp_path / "runs/default,optim.learning_rate=0.0/checkpoint.pt").read_bytes()
+    begun.rename(tmp_path / "runs" / "default+optim.learning_rate-0.0")
+    before = (tmp_path / "runs/default+optim.learning_rate-0.0/checkpoint.pt").read_bytes()
     line = "checkpoint=pinned/checkpoint.pt optim.learning_rate=0.0"
     assert type_in(line).code == 0
-    assert (tmp_path / "runs/default,optim.learning_rate=0.0/checkpoint.pt").read_bytes() == before
-    weights = checkpoints.load(tmp_path / "runs/from-pinned,optim.learning_rate=0.0/checkpoint.pt").weights
+    assert (tmp_path / "runs/default+optim.learning_rate-0.0/checkpoint.pt").read_bytes() == before
+    weights = checkpoints.load(tmp_path / "runs/from-pinned+optim.learning_rate-0.0/checkpoint.pt").weights
     assert all(torch.equal(weight, pinned.weights[name]) for name, weight in weights.items())
     assert "This run is finished" in type_in(line).out
 
