@@ -1,5 +1,5 @@
 # The environment is built on first use and again when requirements.txt changes.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN = .venv/bin/python
 
 .PHONY: baseline evaluate test lint clean
