@@ -7,6 +7,9 @@ frames and seed always give the same codes.
 import numpy as np
 from numba import njit
 
+LOG2_E = np.float32(1.4426950408889634)
+LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # in two parts, so that no digit is lost
+
 
 # Sums in any order: what lets a sum run in all lanes of a vector register.
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -17,6 +20,32 @@ def _add_product(out, matrix, vector):
         for column in range(matrix.shape[1]):
             total += matrix[row, column] * vector[column]
         out[row] += total
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _gate(gated, both, powers):
+    """gated = tanh(first half of both) * sigmoid(second half), in loops without calls, which fill vector registers.
+
+    Both are quotients of exponentials, and e^x = 2^k e^r with k whole and |r| < 0.35: e^r is a polynomial of
+    degree 6 (the Taylor series, exact to 1e-7 there) and 2^k a float whose exponent bits are k. powers is
+    scratch, int32, of the length of both.
+    """
+    half = gated.shape[0]
+    two_to_the = powers.view(np.float32)
+    for index in range(2 * half):
+        # tanh(x) = (1 - e^-2x) / (1 + e^-2x), sigmoid(x) = 1 / (1 + e^-x); beyond 60 both are what they are at 60.
+        x = min(max(both[index] * (np.float32(-2) if index < half else np.float32(-1)), np.float32(-60)), np.float32(60))
+        whole = np.floor(x * LOG2_E + np.float32(0.5))
+        rest = x - whole * LN_2_HIGH - whole * LN_2_LOW
+        series = np.float32(1 / 720)
+        for factor in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
+            series = series * rest + np.float32(factor)
+        both[index] = series
+        powers[index] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+    for index in range(half):
+        tanh = both[index] * two_to_the[index]
+        sigmoid = both[half + index] * two_to_the[half + index]
+        gated[index] = (1 - tanh) / ((1 + tanh) * (1 + sigmoid))
 
 
 @njit(cache=True)
@@ -54,6 +83,7 @@ def sample(
     codes = np.empty(max(positions - origin, 0), np.int64)
     taps = np.empty(kernel_size * channels, np.float32)
     both = np.empty(2 * gate_channels, np.float32)
+    powers = np.empty(2 * gate_channels, np.int32)
     gated = np.empty((layers, gate_channels), np.float32)
     x = taps[(kernel_size - 1) * channels :]  # the latest tap is the layer's input itself
     hidden, hidden_post, logits = np.empty_like(skip_bias), np.empty_like(post_bias), np.empty_like(logit_bias)
@@ -68,9 +98,7 @@ def sample(
             rings[layer, time % size] = x
             both[:] = conditioning[position, layer]
             _add_product(both, gates[layer], taps)
-            for channel in range(gate_channels):
-                sigmoid = 1 / (1 + np.exp(-both[gate_channels + channel]))
-                gated[layer, channel] = np.tanh(both[channel]) * sigmoid
+            _gate(gated[layer], both, powers)
             if layer < layers - 1:
                 x += residual_biases[layer]
                 _add_product(x, residuals[layer], gated[layer])
