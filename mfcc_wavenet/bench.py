@@ -44,7 +44,7 @@ class Row:
     hops: int  # of each stream in a run
 
 
-ROWS = (Row("baseline", 1, 1, 100), Row("a39d", 1, 1, 3), Row("a39d", 16, os.cpu_count() or 1, 1))
+ROWS = (Row("baseline", 1, 1, 100), Row("a39d", 1, 1, 4), Row("a39d", 16, os.cpu_count() or 1, 4))
 
 
 def generate() -> list[dict]:
@@ -113,7 +113,7 @@ def ours(model: MfccInverter, streams: int, cores: int) -> Callable[[int], list[
     pool = ThreadPoolExecutor(cores)
 
     def speak(voice: Voice, hops: int) -> np.ndarray:
-        stops = range(voice.spoken + HOP_LENGTH, voice.spoken + hops * HOP_LENGTH + 1, HOP_LENGTH)
+        stops = generator.stops(voice.spoken, voice.spoken + hops * HOP_LENGTH)
         return np.concatenate([voice.speak(stop, _frames) for stop in stops])
 
     def go_on(hops: int) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet import experiments, features, mulaw
 from mfcc_wavenet.checkpoint import Checkpoint
 from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.generate import Generator, Voice
+from mfcc_wavenet.generate import BLOCK_HOPS, Generator, Voice
 from mfcc_wavenet.geometry import Span
 
 IMPOSSIBLE_LEVEL = 10.0  # dB, mean over the mel bands: no wav within [-1, 1] is so loud
@@ -53,11 +53,11 @@ class Inverter:
 
     @property
     def latency_frames(self) -> int:
-        """Frames that have to have arrived after a frame before stream() yields its hop of audio.
+        """Frames that have to have arrived after the first of a block before stream() yields the block.
 
-        What the upsampling looks ahead, and what the deltas do.
+        The block itself, what the upsampling looks ahead, and what the deltas do.
         """
-        return self.geometry.lookahead_frames + self._delta_reach
+        return BLOCK_HOPS - 1 + self.geometry.lookahead_frames + self._delta_reach
 
     def features(self, wav: Float[np.ndarray, " samples"], sample_rate: int) -> Float[np.ndarray, "n_mfcc frames"]:
         """The MFCCs of a wav (samples,) in [-1, 1] as the model expects them; other rates are resampled."""
@@ -139,10 +139,10 @@ class Inverter:
         top_k: int = 0,
         seed: int = 0,
     ) -> Iterator[np.ndarray]:
-        """Audio, a hop (hop_length,) at a time, while frames (n_mfcc,) arrive.
+        """Audio, a block of BLOCK_HOPS hops at a time, while frames (n_mfcc,) arrive.
 
-        The hop that begins at a frame is yielded as soon as latency_frames more have arrived, the
-        rest when the frames end. All hops together are invert() of all frames together, exactly.
+        The block that begins at a frame is yielded as soon as latency_frames more have arrived, the
+        rest when the frames end. All blocks together are invert() of all frames together, exactly.
         """
         _refuse_choice(temperature, top_k)
         voice = Voice(self.generator, self._speaker_index(speaker), temperature, seed, top_k)
@@ -150,11 +150,11 @@ class Inverter:
         arrived: list[np.ndarray] = []
         for frame in frames:
             arrived.append(self._checked(np.asarray(frame)[:, None])[:, 0])
-            hop = voice.spoken // hop_length
-            if len(arrived) > hop + self.latency_frames:
-                yield self._audio(voice.speak((hop + 1) * hop_length, lambda span: self._frames_of(span, arrived)))
+            if len(arrived) > voice.spoken // hop_length + self.latency_frames:
+                stop = voice.spoken + BLOCK_HOPS * hop_length
+                yield self._audio(voice.speak(stop, lambda span: self._frames_of(span, arrived)))
         if arrived:
-            for stop in range(voice.spoken + hop_length, self.geometry.samples_of(len(arrived)) + 1, hop_length):
+            for stop in self.generator.stops(voice.spoken, self.geometry.samples_of(len(arrived))):
                 yield self._audio(voice.speak(stop, lambda span: self._frames_of(span, arrived)))
 
     @property

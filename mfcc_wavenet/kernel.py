@@ -34,7 +34,9 @@ def _gate(gated, both, powers):
     two_to_the = powers.view(np.float32)
     for index in range(2 * half):
         # tanh(x) = (1 - e^-2x) / (1 + e^-2x), sigmoid(x) = 1 / (1 + e^-x); beyond 60 both are what they are at 60.
-        x = min(max(both[index] * (np.float32(-2) if index < half else np.float32(-1)), np.float32(-60)), np.float32(60))
+        x = min(
+            max(both[index] * (np.float32(-2) if index < half else np.float32(-1)), np.float32(-60)), np.float32(60)
+        )
         whole = np.floor(x * LOG2_E + np.float32(0.5))
         rest = x - whole * LN_2_HIGH - whole * LN_2_LOW
         series = np.float32(1 / 720)

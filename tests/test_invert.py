@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from mfcc_wavenet import Inverter, mulaw
 from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.generate import BLOCK_HOPS
 
 WAV, RATE = soundfile.read(ROOT / "mfcc_wavenet" / "demo" / "01_lighthouse.flac", dtype="float32")
 
@@ -49,14 +50,14 @@ def test_a_list_is_each_array_alone(inverter, mfcc, choice):
 @pytest.mark.parametrize("frames", [1, 2, 3, 9, 60])
 @pytest.mark.parametrize("choice", [{}, {"temperature": 1.0, "seed": 3}])
 def test_a_stream_is_the_whole_exactly(inverter, mfcc, frames, choice):
-    """Hop after hop, float for float, however few frames there are."""
-    hops = list(inverter.stream(mfcc[:, :frames].T, **choice))
-    assert all(len(hop) == 160 for hop in hops)
-    np.testing.assert_array_equal(np.concatenate(hops), inverter.invert(mfcc[:, :frames], **choice))
+    """Block after block, float for float, however few frames there are."""
+    blocks = list(inverter.stream(mfcc[:, :frames].T, **choice))
+    assert all(len(block) == BLOCK_HOPS * 160 for block in blocks[:-1])
+    np.testing.assert_array_equal(np.concatenate(blocks), inverter.invert(mfcc[:, :frames], **choice))
 
 
 def test_a_stream_is_as_late_as_it_says(inverter, mfcc):
-    """The first hop needs the first frame and latency_frames more; from then on each frame gives a hop."""
+    """The first block needs the first frame and latency_frames more; from then on BLOCK_HOPS frames give one."""
     taken = 0
 
     def arriving():
@@ -70,7 +71,7 @@ def test_a_stream_is_as_late_as_it_says(inverter, mfcc):
     for _ in range(5):
         next(stream)
         needed.append(taken)
-    assert needed == [inverter.latency_frames + 1 + hop for hop in range(5)]
+    assert needed == [inverter.latency_frames + 1 + block * BLOCK_HOPS for block in range(5)]
 
 
 def test_other_rates_are_resampled(inverter):
