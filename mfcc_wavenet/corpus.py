@@ -258,6 +258,7 @@ def _write(
     """Codes, frames and the index. The arrays grow on disk, so the corpus may be larger than memory."""
     index = {"quantization_channels": quantization_channels, "names": [], "speakers": [], "samples": [], "frames": []}
     digest = hashlib.sha256()
+    taken: set[str] = set()  # names; a list of all would be searched for every file
     with open(folder / "codes.bin", "wb") as codes_file, open(folder / "frames.bin", "wb") as frames_file:
         for source, audio in _utterances(sources, seconds, settings):
             codes = mulaw.encode(audio, quantization_channels)
@@ -265,8 +266,9 @@ def _write(
             for array, file in ((codes, codes_file), (frames, frames_file)):
                 file.write(array.tobytes())
                 digest.update(array.tobytes())
-            name = source.path.stem
-            index["names"].append(name if name not in index["names"] else f"{name}-{len(index['names'])}")
+            name = source.path.stem if source.path.stem not in taken else f"{source.path.stem}-{len(taken)}"
+            taken.add(name)
+            index["names"].append(name)
             index["speakers"].append(source.speaker)
             index["samples"].append(len(codes))
             index["frames"].append(len(frames))

@@ -16,6 +16,7 @@ from mfcc_wavenet.geometry import Span
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.kernel import sample
 from mfcc_wavenet.mulaw import silence
+from mfcc_wavenet.windows import inside
 
 # Hops whose conditioning is computed at once. A frame's wide layers cost the same for one frame as for several,
 # and a stream is late by the block: four hops take most of the gain for 30 ms.
@@ -59,7 +60,7 @@ class Generator:
         """The codes of one utterance, from its normalised frames (F, K) alone; the last three are Voice's."""
         voice = Voice(self, speaker, temperature, seed, top_k)
         stops = self.stops(0, samples)
-        return np.concatenate([voice.speak(stop, lambda span: frames[_inside(span, len(frames))]) for stop in stops])
+        return np.concatenate([voice.speak(stop, lambda span: frames[inside(span, len(frames))]) for stop in stops])
 
     def stops(self, spoken: int, samples: int) -> list[int]:
         """Where the blocks end in which an utterance is spoken, from the sample spoken on."""
@@ -117,11 +118,6 @@ class Voice:
         )  # fmt: skip
         self.spoken, self.last = stop, int(codes[-1])
         return codes
-
-
-def _inside(span: Span, frames: int) -> Int[np.ndarray, " F"]:
-    """The indices of a span of frames; where it lies outside the utterance, the edge frame's."""
-    return np.clip(np.arange(*span), 0, frames - 1)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -15,6 +15,7 @@ from mfcc_wavenet.checkpoint import Checkpoint
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.generate import BLOCK_HOPS, Generator, Voice
 from mfcc_wavenet.geometry import Span
+from mfcc_wavenet.windows import inside
 
 IMPOSSIBLE_LEVEL = 10.0  # dB, mean over the mel bands: no wav within [-1, 1] is so loud
 LOUDEST_SPEECH = -10.0  # dB; above, a narrow spread tells that the values are no decibels
@@ -164,10 +165,10 @@ class Inverter:
 
     def _frames_of(self, span: Span, arrived: list[np.ndarray]) -> Float[np.ndarray, "F K"]:
         """Normalised frames of a span, from as few of the arrived ones as their deltas depend on."""
-        inside = np.clip(np.arange(*span), 0, len(arrived) - 1)
-        first = max(inside[0] - self._delta_reach, 0)
-        near = np.stack(arrived[first : inside[-1] + self._delta_reach + 1], axis=1)
-        return self._frames(near)[inside - first]
+        wanted = inside(span, len(arrived))
+        first = max(wanted[0] - self._delta_reach, 0)
+        near = np.stack(arrived[first : wanted[-1] + self._delta_reach + 1], axis=1)
+        return self._frames(near)[wanted - first]
 
     def _frames(self, mfcc: Float[np.ndarray, "n_mfcc F"]) -> Float[np.ndarray, "F K"]:
         """Normalised, with deltas."""

@@ -143,5 +143,9 @@ class Windows:
     def _frames(self, utterance: int, span: Span) -> np.ndarray:
         """Normalised frames of the span; the edge frames go on where it lies outside the utterance."""
         frames = self.corpus.frames(utterance)  # F, K
-        inside = np.clip(np.arange(*span), 0, len(frames) - 1)
-        return self.statistics.normalise(frames[inside].T).T
+        return self.statistics.normalise(frames[inside(span, len(frames))].T).T
+
+
+def inside(span: Span, frames: int) -> np.ndarray:
+    """(F,) indices of a span in an utterance of so many frames; where it lies outside, the edge frame's."""
+    return np.clip(np.arange(*span), 0, frames - 1)
