@@ -12,16 +12,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from statistics import median
 
 import numpy as np
 import torch
 from numba import njit
 
-from mfcc_wavenet.generate import Generator, Voice
+from mfcc_wavenet.generate import Generator, Voices
 from mfcc_wavenet.geometry import Geometry, Span
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.mulaw import silence
+from mfcc_wavenet.products import LANES, PANEL, add_product
 from mfcc_wavenet.settings import UpsamplingSettings, WavenetSettings, WindowSettings
 
 HOP_LENGTH, FRAME_CHANNELS = 160, 39
@@ -32,6 +34,7 @@ NETWORKS = {
     "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10)),
 }
 RUNS = 5
+CACHED = 16_384  # weights that stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -44,28 +47,39 @@ class Row:
     hops: int  # of each stream in a run
 
 
-ROWS = (Row("baseline", 1, 1, 100), Row("a39d", 1, 1, 4), Row("a39d", 16, os.cpu_count() or 1, 4))
+CORES = os.cpu_count() or 1
+ROWS = (
+    Row("baseline", 1, 1, 100),
+    Row("baseline", LANES, 1, 20),
+    Row("a39d", 1, CORES, 8),
+    Row("a39d", LANES, CORES, 4),
+)
 
 
 def generate() -> list[dict]:
     """Measures every row; returns one mapping per row, and prints a line of the table as each is done."""
     torch.set_num_threads(1)
-    print(f"{'network':<10}{'streams':>8}{'cores':>6}{'samples/s':>12}{'bound':>12}{'fraction':>10}")
+    print(f"{'network':<10}{'streams':>8}{'cores':>6}{'samples/s':>12}{'bound':>12}{'fraction':>10}{'one by one':>12}")
     rows = []
     for row in ROWS:
         model = network(row.network)
         rate = row.streams * row.hops * HOP_LENGTH / seconds(partial(ours(model, row.streams, row.cores), row.hops))
-        bound = fastest(model, row)
-        values = {
-            "network": row.network,
-            "streams": row.streams,
-            "cores": row.cores,
-            "samples_per_second": round(rate),
-            "bound": round(bound),
-            "fraction": round(rate / bound, 2),
-        }
-        print(f"{row.network:<10}{row.streams:>8}{row.cores:>6}{rate:>12,.0f}{bound:>12,.0f}{rate / bound:>10.2f}")
-        rows.append(values)
+        bound, one_by_one = fastest(model, row.streams, row.cores), fastest(model, 1, row.cores)
+        rows.append(
+            {
+                "network": row.network,
+                "streams": row.streams,
+                "cores": row.cores,
+                "samples_per_second": round(rate),
+                "bound": round(bound),
+                "fraction": round(rate / bound, 2),
+                "bound_one_by_one": round(one_by_one),
+            }
+        )
+        print(
+            f"{row.network:<10}{row.streams:>8}{row.cores:>6}{rate:>12,.0f}{bound:>12,.0f}{rate / bound:>10.2f}"
+            f"{one_by_one:>12,.0f}"
+        )
     model = network("baseline")
     for name, way, samples in (("naive re-run", naive, 200), ("torch step loop", torch_loop, 2000)):
         rate = samples / seconds(partial(way, model, samples))
@@ -103,21 +117,17 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def ours(model: MfccInverter, streams: int, cores: int) -> Callable[[int], list[np.ndarray]]:
-    """A function that lets every stream go on by so many hops.
+    """A function that lets all streams, side by side, go on by so many hops; cores: threads of the team.
 
-    Each stream is a voice of its own; the compiled loop lets go of the interpreter, so cores share
-    the streams. The first hop is spoken here: it takes the silence in front along.
+    The first hop is spoken here: it takes the silence in front along.
     """
     generator = Generator(model)
-    voices = [Voice(generator, 0) for _ in range(streams)]
-    pool = ThreadPoolExecutor(cores)
-
-    def speak(voice: Voice, hops: int) -> np.ndarray:
-        stops = generator.stops(voice.spoken, voice.spoken + hops * HOP_LENGTH)
-        return np.concatenate([voice.speak(stop, _frames) for stop in stops])
+    voices = Voices(generator, [0] * streams, team=cores)
 
     def go_on(hops: int) -> list[np.ndarray]:
-        return list(pool.map(lambda voice: speak(voice, hops), voices))
+        stops = generator.stops(voices.spoken, voices.spoken + hops * HOP_LENGTH)
+        blocks = [voices.speak([stop] * streams, lambda _, span: _frames(span)) for stop in stops]
+        return [np.concatenate(pieces) for pieces in zip(*blocks)]
 
     go_on(1)
     return go_on
@@ -187,37 +197,35 @@ def _taps(model: MfccInverter) -> int:
 # --- what the machine allows ----------------------------------------------------------------------
 
 
-def fastest(model: MfccInverter, row: Row) -> float:
-    """Samples per second if nothing took time but reading the weights, or multiplying them, whichever is slower.
+def fastest(model: MfccInverter, streams: int, cores: int) -> float:
+    """Samples per second if a step did nothing but read its weights, or multiply them, whichever takes longer.
 
-    A step advances every stream by a sample. It reads every weight of the step once, at the measured
-    rate at which these cores read as much memory, and multiplies each with every stream, at the
-    measured rate of torch's product of a matrix in the cache with sixteen vectors.
+    A step advances every stream by a sample. It reads every weight once, at the measured rate of one sweep over
+    as much memory, and multiplies each with every stream, at the measured rate of the same product in the cache.
     """
     weights = _weights_in_step(model)
-    parts = np.array_split(np.ones(weights, np.float32), row.cores)
-    repeats = max(1, 20_000_000 // weights)
-    matrix, vectors = torch.ones(256, 512), torch.ones(512, 16)
-    products = torch.empty(256, 16)
+    with ThreadPoolExecutor(cores) as pool:
 
-    def multiply() -> None:
-        for _ in range(500):
-            torch.mm(matrix, vectors, out=products)
+        def per_weight(matrix_size: int, lanes: int) -> float:
+            """Seconds for a weight and all its lanes, when each core goes through a matrix of its own."""
+            matrix = np.ones((cores, 1, matrix_size // PANEL, PANEL), np.float32)
+            vectors, out = (
+                np.ones(matrix_size // PANEL * lanes, np.float32),
+                np.zeros((cores, PANEL * lanes), np.float32),
+            )
+            repeats = max(1, 20_000_000 // matrix_size)
+            sweep = partial(pool.map, _multiply, out, matrix, repeat(vectors), repeat(lanes), repeat(repeats))
+            return seconds(lambda: list(sweep())) / (repeats * matrix_size * cores)
 
-    with ThreadPoolExecutor(row.cores) as pool:
-        reading = seconds(lambda: list(pool.map(lambda part: _read(part, repeats), parts))) / repeats
-        multiplying = seconds(lambda: list(pool.map(lambda _: multiply(), range(row.cores)))) / (500 * row.cores)
-    per_weight = multiplying / (matrix.numel() * vectors.shape[1])
-    return row.streams / max(reading, weights * row.streams * per_weight)
+        reading = per_weight(weights // cores, 1)
+        multiplying = per_weight(CACHED, 1 if streams == 1 else LANES)
+    return streams / (weights * max(reading, multiplying))
 
 
-@njit(nogil=True, fastmath={"reassoc"})
-def _read(memory, repeats):
-    total = np.float32(0)
+@njit(nogil=True)
+def _multiply(out, panels, vectors, lanes, repeats):
     for _ in range(repeats):
-        for index in range(memory.shape[0]):
-            total += memory[index]
-    return total
+        add_product(out, panels, vectors, lanes)
 
 
 def _weights_in_step(model: MfccInverter) -> int:

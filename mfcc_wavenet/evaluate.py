@@ -8,7 +8,7 @@ is reported beside it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,20 +70,24 @@ def teacher_forced(model: MfccInverter, windows: Windows) -> TeacherForced:
 
 def generated(
     model: MfccInverter, windows: Windows, utterances: Sequence[int], most: int | None = None
-) -> Iterator[Int[np.ndarray, " samples"]]:
+) -> list[Int[np.ndarray, " _"]]:
     """Greedy free-running codes of each of these utterances, from its MFCCs and its length alone.
 
     most: samples after which an utterance is broken off; None: never.
     """
-    generator = Generator(model)
-    for utterance in utterances:
-        frames = windows.statistics.normalise(windows.corpus.frames(utterance).T).T
-        samples = min(windows.corpus.lengths[utterance], most or windows.corpus.samples)
-        yield generator.generate(frames, windows.speaker_index[utterance], samples)
+    corpus = windows.corpus
+    lengths = [min(corpus.lengths[utterance], most or corpus.samples) for utterance in utterances]
+    with tqdm(total=sum(lengths), desc="generating", unit="sample", leave=False, disable=None) as bar:
+        return Generator(model).generate_all(
+            [windows.statistics.normalise(corpus.frames(utterance).T).T for utterance in utterances],
+            [windows.speaker_index[utterance] for utterance in utterances],
+            lengths,
+            progress=bar.update,
+        )
 
 
 def reproduced(model: MfccInverter, windows: Windows) -> int:
     """Samples that free-running generation repeats exactly, over all utterances."""
     utterances = range(len(windows.corpus))
-    bar = tqdm(generated(model, windows, utterances), "generating", len(utterances), leave=False, disable=None)
-    return sum(int((codes == windows.corpus.codes(utterance)).sum()) for utterance, codes in zip(utterances, bar))
+    codes = generated(model, windows, utterances)
+    return sum(int((copy == windows.corpus.codes(utterance)).sum()) for utterance, copy in zip(utterances, codes))

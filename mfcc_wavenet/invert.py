@@ -1,8 +1,6 @@
 """The inverse as a library: MFCCs in, audio out. `from mfcc_wavenet import Inverter`."""
 
-import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet import experiments, features, mulaw
 from mfcc_wavenet.checkpoint import Checkpoint
 from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.generate import BLOCK_HOPS, Generator, Voice
+from mfcc_wavenet.generate import BLOCK_HOPS, Generator, Voices
 from mfcc_wavenet.geometry import Span
 from mfcc_wavenet.windows import inside
 
@@ -123,12 +121,7 @@ class Inverter:
         for array in arrays:
             self._refuse_foreign(array)
 
-        def generate(number: int) -> Int[np.ndarray, " samples"]:
-            return self.generator.generate(frames[number], index, wanted[number], temperature, seed, top_k)
-
-        # The compiled loop lets go of the interpreter, so utterances run side by side.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            codes = list(pool.map(generate, range(len(arrays))))
+        codes = self.generator.generate_all(frames, [index] * len(frames), wanted, temperature, seed, top_k)
         return codes if several else codes[0]
 
     def stream(
@@ -146,17 +139,21 @@ class Inverter:
         rest when the frames end. All blocks together are invert() of all frames together, exactly.
         """
         _refuse_choice(temperature, top_k)
-        voice = Voice(self.generator, self._speaker_index(speaker), temperature, seed, top_k)
+        voices = Voices(self.generator, [self._speaker_index(speaker)], temperature, seed, top_k)
         hop_length = self.geometry.hop_length
         arrived: list[np.ndarray] = []
+
+        def speak(stop: int) -> Float[np.ndarray, " samples"]:
+            (codes,) = voices.speak([stop], lambda _, span: self._frames_of(span, arrived))
+            return self._audio(codes)
+
         for frame in frames:
             arrived.append(self._checked(np.asarray(frame)[:, None])[:, 0])
-            if len(arrived) > voice.spoken // hop_length + self.latency_frames:
-                stop = voice.spoken + BLOCK_HOPS * hop_length
-                yield self._audio(voice.speak(stop, lambda span: self._frames_of(span, arrived)))
+            if len(arrived) > voices.spoken // hop_length + self.latency_frames:
+                yield speak(voices.spoken + BLOCK_HOPS * hop_length)
         if arrived:
-            for stop in self.generator.stops(voice.spoken, self.geometry.samples_of(len(arrived))):
-                yield self._audio(voice.speak(stop, lambda span: self._frames_of(span, arrived)))
+            for stop in self.generator.stops(voices.spoken, self.geometry.samples_of(len(arrived))):
+                yield speak(stop)
 
     @property
     def _delta_reach(self) -> int:

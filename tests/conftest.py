@@ -11,7 +11,7 @@ install_import_hook(
     [
         f"mfcc_wavenet.{path.stem}"
         for path in (ROOT / "mfcc_wavenet").glob("*.py")
-        if path.stem not in ("kernel", "bench")
+        if path.stem not in ("kernel", "products", "team", "bench")
     ],
     "beartype.beartype",
 )

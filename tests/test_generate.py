@@ -17,7 +17,10 @@ from architectures import (
 )
 from hypothesis import given
 
-from mfcc_wavenet.generate import Generator, Voice
+from mfcc_wavenet.generate import FEW, Generator, Voices
+from mfcc_wavenet.products import LANES
+from mfcc_wavenet.settings import UpsamplingSettings, WavenetSettings, WindowSettings
+from mfcc_wavenet.windows import inside
 
 pytestmark = random_type_checks
 
@@ -80,11 +83,46 @@ def test_drawn_codes_are_where_the_draw_falls(architecture, seed, temperature):
 def test_pieces_change_nothing(architecture, utterance, temperature, chunk):
     """Spoken in pieces of any length, an utterance is what it is in one."""
     generator, (frames, speaker, samples) = Generator(architecture.model()), conditions(architecture, utterance)
-    voice = Voice(generator, speaker, temperature, seed=1)
+    voices = Voices(generator, [speaker], temperature, seed=1)
     stops = [*range(chunk, samples, chunk), samples]
-    pieces = [voice.speak(stop, lambda span: frames[np.clip(np.arange(*span), 0, len(frames) - 1)]) for stop in stops]
+    pieces = [voices.speak([stop], lambda _, span: frames[inside(span, len(frames))])[0] for stop in stops]
     in_one = generator.generate(frames, speaker, samples, temperature, seed=1)
     np.testing.assert_array_equal(np.concatenate(pieces), in_one)
+
+
+@examples(10)
+@given(
+    architecture=architectures(),
+    temperature=TEMPERATURES,
+    who=st.lists(st.tuples(UTTERANCES, st.integers(1, SAMPLES)), min_size=FEW, max_size=LANES + 3),
+)
+def test_company_changes_nothing(architecture, temperature, who):
+    """Side by side with others, of any number and length, an utterance is what it is alone."""
+    generator = Generator(architecture.model())
+    given_ = [(*conditions(architecture, utterance)[:2], samples) for utterance, samples in who]
+    together = generator.generate_all(*zip(*given_), temperature, seed=1)
+    for codes, (frames, speaker, samples) in zip(together, given_, strict=True):
+        np.testing.assert_array_equal(codes, generator.generate(frames, speaker, samples, temperature, seed=1))
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("team", [2, 3])
+def test_a_team_changes_nothing(streams, team):
+    """Shared out among threads, every product is the same; channels fill several panels here, and not the last one."""
+    model = Architecture(
+        UpsamplingSettings((8,), 3, strides=(16,), kernel_sizes=(16,), channels=6, jitter=0.0),
+        WavenetSettings(70, 150, 140, 70, 130, blocks=1, layers_per_block=3, kernel_size=2, speaker_channels=2),
+        WindowSettings(samples=20, batch_size=3),
+    ).model()
+    generator, (frames, _, samples) = Generator(model), conditions(ARCHITECTURE, 0)
+
+    def spoken(team: int) -> list[np.ndarray]:
+        voices = Voices(generator, [0, 1][:streams], temperature=1.0, team=team)
+        return voices.speak([samples] * streams, lambda _, span: frames[inside(span, len(frames))])
+
+    for codes, alone in zip(spoken(team), spoken(1), strict=True):
+        assert len(np.unique(codes)) > 10
+        np.testing.assert_array_equal(codes, alone)
 
 
 @examples(20)
