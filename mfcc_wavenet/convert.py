@@ -1,5 +1,6 @@
 """mode=generate: sound files and MFCCs, one or a folder of them, to audio."""
 
+import contextlib
 import json
 import sys
 import time
@@ -23,6 +24,7 @@ from mfcc_wavenet.settings import Command
 
 MFCC_SUFFIXES = {".npy", ".npz"}
 OUTPUT_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+SIDE_BY_SIDE = 64  # utterances that are generated at once: several groups of lanes for every core
 RECIPE = ".recipe.json"  # in a folder of outputs: what made them
 
 
@@ -49,10 +51,21 @@ def convert(path: Path, checkpoint: Checkpoint, command: Command) -> None:
         output = Path(command.output or f"{inputs[0].stem}.inverted.wav").expanduser()
         if output.suffix.lower() not in OUTPUT_FORMATS:
             raise UserError(f"output={output}: audio is written as .wav or .flac.")
-        (given,) = _read(inputs[0], output, inverter)
-        print(_invert(inverter, given, command))
+        _convert_one(next(_read(inputs[0], output, inverter)), inverter, command)
     else:
         _convert_all(inputs, Path(command.output or "inverted").expanduser(), path, inverter, command)
+
+
+def _convert_one(given: Given, inverter: Inverter, command: Command) -> None:
+    _refuse(given, inverter)
+    started = time.perf_counter()
+    (codes,) = _generate([given], inverter, command)
+    _write(given, codes, inverter)
+    print(f"{given.output}: {len(codes):,} samples, {_speed(len(codes), inverter, started)}.")
+    if given.audio is not None:
+        channels = inverter.settings.wavenet.quantization_channels
+        same = int((codes == mulaw.encode(given.audio, channels)).sum())
+        print(f"{same:,} of {len(codes):,} samples are the input's, bit for bit (mu-law, {channels} levels).")
 
 
 def _convert_all(inputs: list[Path], folder: Path, path: Path, inverter: Inverter, command: Command) -> None:
@@ -60,18 +73,32 @@ def _convert_all(inputs: list[Path], folder: Path, path: Path, inverter: Inverte
     failures, made, kept = [], 0, 0
     samples, started = 0, time.perf_counter()
     bar = tqdm(zip(inputs, _names(inputs, folder)), "generating", len(inputs), unit="file", leave=False, disable=None)
+    waiting: list[Given] = []
+
+    def finish() -> None:
+        """What waits is generated side by side, and written."""
+        nonlocal made, samples
+        batch = waiting.copy()
+        waiting.clear()
+        for given, codes in zip(batch, _generate(batch, inverter, command)):
+            with _noting(failures):
+                _write(given, codes, inverter)
+                made += 1
+                samples += len(codes)
+        bar.set_postfix_str(_speed(samples, inverter, started))
+
     for source, output in bar:
-        try:
+        with _noting(failures):
             for given in _read(source, output, inverter):
                 if given.output.exists() and given.output.stat().st_mtime_ns >= recipe.stat().st_mtime_ns:
                     kept += 1
                     continue
-                _invert(inverter, given, command)
-                made += 1
-                samples += soundfile.info(given.output).frames
-                bar.set_postfix_str(_speed(samples, inverter, started))
-        except UserError as error:
-            failures.append(str(error))
+                _refuse(given, inverter)
+                waiting.append(given)
+        if len(waiting) >= SIDE_BY_SIDE:
+            finish()
+    if waiting:
+        finish()
     if made:
         print(f"{folder}: {made} files, {_speed(samples, inverter, started)}.")
     if kept:
@@ -79,6 +106,15 @@ def _convert_all(inputs: list[Path], folder: Path, path: Path, inverter: Inverte
     if failures:
         print("\n".join(failures), file=sys.stderr)
         raise UserError(f"{len(failures)} of {len(inputs)} inputs failed, as told above; {folder} has the others.")
+
+
+@contextlib.contextmanager
+def _noting(failures: list[str]) -> Iterator[None]:
+    """A failure is kept for the end."""
+    try:
+        yield
+    except UserError as error:
+        failures.append(str(error))
 
 
 def find_inputs(given: str | None) -> list[Path]:
@@ -151,39 +187,55 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: neither audio nor an .npy or .npz of numbers.") from error
 
 
-def _invert(inverter: Inverter, given: Given, command: Command) -> str:
-    """Writes the output, whole or not at all, and says what it is."""
-    unfinished = given.output.with_name(f".{given.output.name}.unfinished")
+def _refuse(given: Given, inverter: Inverter) -> None:
+    """UserError, before any work is done, for MFCCs that cannot be inverted and an output that cannot be written."""
     try:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch()  # a folder that refuses is found out before the work
-        started = time.perf_counter()
-        codes = inverter.invert_codes(
-            given.mfcc,
-            samples=None if given.audio is None else len(given.audio),
-            speaker=command.speaker,
-            temperature=command.temperature,
-            top_k=command.top_k,
-            seed=command.sampling_seed,
-        )
-        speed = _speed(len(codes), inverter, started)
-        channels = inverter.settings.wavenet.quantization_channels
-        audio = mulaw.decode(codes, channels)
-        soundfile.write(unfinished, audio, inverter.sample_rate, format=OUTPUT_FORMATS[given.output.suffix.lower()])
-        unfinished.replace(given.output)
+        inverter.check(given.mfcc)
     except UserError as error:
         raise UserError(f"{given.source}: {error}") from error
-    except (OSError, soundfile.SoundFileError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"output={given.output} could not be written ({reason}).") from error
+    with _writing(given.output):
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        _unfinished(given.output).touch()
+        _unfinished(given.output).unlink()
+
+
+def _generate(batch: list[Given], inverter: Inverter, command: Command) -> list[np.ndarray]:
+    """The codes of each."""
+    return inverter.invert_codes(
+        [given.mfcc for given in batch],
+        samples=[None if given.audio is None else len(given.audio) for given in batch],
+        speaker=command.speaker,
+        temperature=command.temperature,
+        top_k=command.top_k,
+        seed=command.sampling_seed,
+    )
+
+
+def _write(given: Given, codes: np.ndarray, inverter: Inverter) -> None:
+    """The output, whole or not at all."""
+    audio = mulaw.decode(codes, inverter.settings.wavenet.quantization_channels)
+    unfinished = _unfinished(given.output)
+    try:
+        with _writing(given.output):
+            kind = OUTPUT_FORMATS[given.output.suffix.lower()]
+            soundfile.write(unfinished, audio, inverter.sample_rate, format=kind)
+            unfinished.replace(given.output)
     finally:
         if unfinished.is_file():
             unfinished.unlink()
-    said = f"{given.output}: {len(codes):,} samples, {speed}."
-    if given.audio is None:
-        return said
-    same = int((codes == mulaw.encode(given.audio, channels)).sum())
-    return f"{said}\n{same:,} of {len(codes):,} samples are the input's, bit for bit (mu-law, {channels} levels)."
+
+
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, soundfile.SoundFileError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"output={output} could not be written ({reason}).") from error
+
+
+def _unfinished(output: Path) -> Path:
+    return output.with_name(f".{output.name}.unfinished")
 
 
 def _speed(samples: int, inverter: Inverter, started: float) -> str:

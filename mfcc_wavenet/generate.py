@@ -91,7 +91,7 @@ class Generator:
         order = sorted(range(len(frames)), key=lambda utterance: samples[utterance])
         size = 1 if len(order) < FEW else LANES
         groups = [order[first : first + size] for first in range(0, len(order), size)]
-        codes = [np.empty(length, np.int64) for length in samples]
+        codes = [np.empty(length, np.int32) for length in samples]
         given_up = threading.Event()
 
         def speak(group: list[int]) -> None:

@@ -64,11 +64,15 @@ class Inverter:
             wav = soxr.resample(wav, sample_rate, self.sample_rate, quality="VHQ")
         return features.mfcc(wav, self.settings.features)
 
+    def check(self, mfcc: np.ndarray) -> None:
+        """UserError for what is no array (n_mfcc, frames) of finite numbers, or no MFCCs of the model's kind."""
+        self._refuse_foreign(self._checked(mfcc))
+
     def invert(
         self,
         mfcc: np.ndarray | list[np.ndarray],
         *,
-        samples: int | list[int] | None = None,
+        samples: int | list[int | None] | None = None,
         speaker: str | None = None,
         temperature: float = 0.0,
         top_k: int = 0,
@@ -87,7 +91,7 @@ class Inverter:
         self,
         mfcc: np.ndarray | list[np.ndarray],
         *,
-        samples: int | list[int] | None = None,
+        samples: int | list[int | None] | None = None,
         speaker: str | None = None,
         temperature: float = 0.0,
         top_k: int = 0,
@@ -120,7 +124,6 @@ class Inverter:
         _refuse_choice(temperature, top_k)
         for array in arrays:
             self._refuse_foreign(array)
-
         codes = self.generator.generate_all(frames, [index] * len(frames), wanted, temperature, seed, top_k)
         return codes if several else codes[0]
 
