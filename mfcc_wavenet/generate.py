@@ -46,19 +46,20 @@ class Generator:
         gates = torch.stack([_in_turns(layer.gate.weight) for layer in layers])  # layers, 2GP, columns
         self.slots = int(rings.sum())
         self.weights = Weights(
-            _array(wavenet.embedding.weight),
-            pack(_array(gates[..., taps:])),
-            pack(_array(gates[..., :taps])),
-            _array(torch.stack([_in_turns(layer.gate.bias) for layer in layers])),
-            pack(_stacked([residual.weight for residual in residuals], (channels, gate_channels))),
-            _padded(_stacked([residual.bias for residual in residuals], (channels,))),
-            *(
-                array
-                for linear in (wavenet.skip, wavenet.post, wavenet.logits)
-                for array in (pack(_array(linear.weight)), _padded(_array(linear.bias)))
-            ),
-            dilations,
-            np.cumsum(rings) - rings,
+            embedding=_array(wavenet.embedding.weight),
+            conditioning=pack(_array(gates[..., taps:])),
+            gates=pack(_array(gates[..., :taps])),
+            gate_biases=_array(torch.stack([_in_turns(layer.gate.bias) for layer in layers])),
+            residuals=pack(_stacked([residual.weight for residual in residuals], (channels, gate_channels))),
+            residual_biases=_padded(_stacked([residual.bias for residual in residuals], (channels,))),
+            skip=pack(_array(wavenet.skip.weight)),
+            skip_bias=_padded(_array(wavenet.skip.bias)),
+            post=pack(_array(wavenet.post.weight)),
+            post_bias=_padded(_array(wavenet.post.bias)),
+            logits=pack(_array(wavenet.logits.weight)),
+            logits_bias=_padded(_array(wavenet.logits.bias)),
+            dilations=dilations,
+            ring_starts=np.cumsum(rings) - rings,
         )
 
     def generate(
