@@ -22,7 +22,7 @@ from mfcc_wavenet.interrupt import Interrupted, Interruption, leave_signals_to_p
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.metrics import Metrics
 from mfcc_wavenet.parse import plain
-from mfcc_wavenet.report import RESULTS, Report
+from mfcc_wavenet.report import RESULTS, Report, samples_to_zero, score
 from mfcc_wavenet.settings import Settings
 from mfcc_wavenet.tracking import Tracker, flat
 from mfcc_wavenet.windows import Batch, Position, Windows
@@ -134,7 +134,7 @@ class Chassis:
                         interruption.signal_number,
                     )
             self.save()
-            results = self._results(zero)
+            results = self._results(zero, report)
             report.conclude(self.step, self.evaluated_model, results)
         return results
 
@@ -209,16 +209,20 @@ class Chassis:
             return None
         return measured if reproduced(self.evaluated_model, self.windows) == measured.samples else None
 
-    def _results(self, zero: TeacherForced | None) -> dict:
-        measured = zero or teacher_forced(self.evaluated_model, self.windows)
+    def _results(self, zero: TeacherForced | None, report: Report) -> dict:
         self.metrics.read()
+        measured = zero
+        if measured is None:
+            measured = teacher_forced(self.evaluated_model, self.windows)
+            report.evaluation(self.step, self.position.epochs, self.metrics.samples_seen, measured)
         return {
+            "score": score(self.history, measured.samples),
             **measured.values(),
             "reproduced": reproduced(self.evaluated_model, self.windows) if measured.wrong == 0 else None,
             "steps": self.step,
             "epochs": round(self.position.epochs, 3),
             "samples_seen": self.metrics.samples_seen,
-            "samples_to_zero": self.metrics.samples_seen if measured.wrong == 0 else None,
+            "samples_to_zero": samples_to_zero(self.history),
             "seconds": round(self.seconds, 1),
             "seed": self.settings.train.seed,
         }

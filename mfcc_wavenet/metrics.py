@@ -30,7 +30,7 @@ class Metrics:
     SUMS = ("count", "nats", "errors", "prob_target", "max", "peak_dist")
 
     def __init__(self, device: torch.device | None = None):
-        self.samples_seen = 0
+        self._read = 0  # predicted samples up to the last read
         self._sums = torch.zeros(len(self.SUMS), dtype=torch.float64, device=device)
         self._scalars: dict[str, float | Tensor] = {}
         self._since = time.perf_counter()
@@ -58,7 +58,7 @@ class Metrics:
         sums = dict(zip(self.SUMS, self._sums.tolist()))
         count = int(sums["count"])
         elapsed = time.perf_counter() - self._since
-        self.samples_seen += count
+        self._read += count
         values = {name: float(value) for name, value in self._scalars.items()}
         self._sums.zero_()
         self._scalars.clear()
@@ -79,14 +79,19 @@ class Metrics:
             **values,
         }
 
+    @property
+    def samples_seen(self) -> int:
+        """Predicted samples since training began, those since the last read included."""
+        return self._read + int(self._sums[0])
+
     def restart_clock(self) -> None:
         """Leaves the time since the last read out of samples_per_second, when it was not spent on training."""
         self._since = time.perf_counter()
 
     def state_dict(self) -> dict:
         """What a checkpoint needs so that the row after a resume is the row without one."""
-        return {"samples_seen": self.samples_seen, "sums": self._sums.cpu()}
+        return {"samples_seen": self._read, "sums": self._sums.cpu()}
 
     def load_state_dict(self, state: dict) -> None:
-        self.samples_seen = state["samples_seen"]
+        self._read = state["samples_seen"]
         self._sums.copy_(state["sums"])

@@ -41,16 +41,17 @@ class Report:
 
     def row(self, step: int, epochs: float, values: dict[str, float]) -> None:
         """A row of metrics, accumulated since the last one."""
-        self.tracker.log({f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}, step)
         wrong = round(values["error"] * self.windows.corpus.samples)
         self.history.append({"step": step, **values, "wrong_estimate": wrong})
+        logged = {f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}
+        self._log(logged, step)
         self.samples_per_second = values["samples_per_second"]
         self._show(epochs, values["loss"], f"about {wrong:,}")
 
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
         """A teacher-forced pass over everything."""
-        self.tracker.log({f"eval/{name}": value for name, value in measured.values().items()}, step)
         self.history.append({"step": step, "samples_seen": samples_seen, "wrong": measured.wrong})
+        self._log({f"eval/{name}": value for name, value in measured.values().items()}, step)
         self._show(epochs, measured.nats, f"{measured.wrong:,}")
 
     def samples(self, step: int, model: MfccInverter) -> None:
@@ -91,6 +92,10 @@ class Report:
     def close(self) -> None:
         self.bar.close()
 
+    def _log(self, values: dict[str, float | int], step: int) -> None:
+        """With the score beside them, which the last row of the history may have lowered."""
+        self.tracker.log(values | {"score": score(self.history, self.windows.corpus.samples)}, step)
+
     def _show(self, epochs: float, nats: float, wrong: str) -> None:
         self.bar.set_postfix_str(
             f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.windows.corpus.samples:,}, "
@@ -105,6 +110,28 @@ class Report:
         for utterance, codes in zip(utterances, generated(model, self.windows, utterances, most)):
             original = corpus.codes(utterance)[:most]
             yield corpus.names[utterance], *(decode(c, corpus.quantization_channels) for c in (original, codes))
+
+
+def score(history: list[dict], samples: int) -> float:
+    """What a sweep minimises: one number for "reaches zero error with the fewest samples seen".
+
+    history: rows with "wrong" (samples, of a whole teacher-forced pass) or "error" (a fraction, of the training
+    windows since the last such row), at least one; samples: of the corpus.
+
+    Until a pass finds nothing wrong, it is the lowest error of all passes, and before the first pass the lowest error
+    while training, which is never taken for less than one wrong sample. From then on it is -1 / (1 + epochs), with
+    the epochs, samples seen over samples, that it took: below any error, and the lower the sooner.
+    """
+    seen = samples_to_zero(history)
+    if seen is not None:
+        return -1 / (1 + seen / samples)
+    passes = [row["wrong"] / samples for row in history if "wrong" in row]
+    return min(passes) if passes else max(1 / samples, min(row["error"] for row in history if "error" in row))
+
+
+def samples_to_zero(history: list[dict]) -> int | None:
+    """Samples seen when a whole pass first found none wrong; None if none did."""
+    return next((row["samples_seen"] for row in history if row.get("wrong") == 0), None)
 
 
 def write_json(path: Path, values: dict) -> None:

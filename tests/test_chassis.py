@@ -1,5 +1,6 @@
 """The training loop: exact resumption above all."""
 
+import json
 import math
 import signal
 import subprocess
@@ -10,11 +11,13 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import ROOT, SMALL
+from wandb_runs import wandb
 
 from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet.chassis import Chassis
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.modes import with_settings
+from mfcc_wavenet.report import score
 
 # Everything that has a state is on: jitter draws random numbers, averaging keeps a second model.
 STATEFUL = ("upsampling.jitter=0.2", "optim.ema_decay=0.9", "train.log_interval=7", "train.sample_interval=0")
@@ -110,14 +113,21 @@ def test_resuming_in_other_windows_keeps_the_weights_and_the_place(small, tmp_pa
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_run_with_everything_saved(tmp_path, number, exit_code):
-    """The checkpoint is of the very step it stopped at; the exit code is the shell's for that signal."""
-    process = start(tmp_path, "train.steps=100000", "train.checkpoint_interval=20", "train.workers=1")
+    """The checkpoint is of the very step it stopped at; the exit code is the shell's for that signal.
+
+    The W&B run is finished, and its summary holds the score of what was reached.
+    """
+    tracking = ("tracking.mode=offline", f"tracking.dir={tmp_path}")
+    process = start(tmp_path, "train.steps=100000", "train.checkpoint_interval=20", "train.workers=1", *tracking)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == exit_code, stderr
     assert "Traceback" not in stderr
-    step = checkpoints.load(tmp_path / "killed" / "checkpoint.pt").training["step"]
-    assert f"Stopped at step {step};" in stderr.splitlines()[-1]
+    training = checkpoints.load(tmp_path / "killed" / "checkpoint.pt").training
+    assert f"Stopped at step {training['step']};" in stderr.splitlines()[-1]
+    (directory,) = (tmp_path / "wandb").glob("offline-run-*")
+    run = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))
+    assert (run["exit_code"], run["summary"]["score"]) == (0, score(training["history"], 3200))
 
 
 def test_non_finite_steps_are_skipped_and_then_refused(small, tmp_path):

@@ -13,6 +13,7 @@ from wandb_runs import records, rows, wandb
 from mfcc_wavenet import mulaw
 from mfcc_wavenet.chassis import Chassis
 from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.report import score
 
 METRICS = {
     "loss", "bits_per_sample", "error", "errors", "avg_prob_target", "avg_max", "peak_dist", "grad_norm",
@@ -53,6 +54,30 @@ def test_every_value_of_metrics_is_in_the_offline_run(run):
     evaluations = [row for row in rows(directory) if "eval/wrong" in row]
     assert [row["step"] for row in evaluations] == [10, 20]
     assert evaluations[0]["eval/samples"] == 3200 and evaluations[0]["eval/nats"] > 0
+
+
+def test_the_score_is_in_every_row_and_in_the_summary(run):
+    """It never rises once a whole pass was made, and ends as the error of the best pass."""
+    chassis, results, directory = run
+    assert all("score" in row for row in rows(directory) if "train/loss" in row or "eval/wrong" in row)
+    scores = [row["score"] for row in rows(directory) if row["step"] >= 10 and "score" in row]
+    assert scores == sorted(scores, reverse=True)
+    wrong = min(row["wrong"] for row in chassis.history if "wrong" in row)
+    summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))["summary"]
+    assert summary["score"] == results["score"] == wrong / 3200
+
+
+def test_the_score_ranks_runs_as_one_would():
+    """Sooner zero, then later zero, then the lowest error; whole passes count more than training windows."""
+    row = {"samples_seen": 50, "error": 0.3}
+    sooner, later = ([row, {"samples_seen": seen, "wrong": 0}] for seen in (100, 900))
+    one_wrong = [row, {"samples_seen": 100, "wrong": 1}]
+    more_wrong = [row, {"samples_seen": 100, "wrong": 2}, {"samples_seen": 150, "wrong": 9}]
+    no_pass = [{"samples_seen": 50, "error": 0.0}]
+    scores = [score(history, 100) for history in (sooner, later, one_wrong, more_wrong, [row])]
+    assert scores == [-1 / 2, -1 / 10, 0.01, 0.02, 0.3]
+    assert score(no_pass, 100) == 0.01, "windows without a mistake are no proof of zero"
+    assert score([*later, {"samples_seen": 950, "wrong": 3}], 100) == -1 / 10, "what was reached stays reached"
 
 
 def test_original_and_generated_audio_are_in_the_offline_run(run):
