@@ -105,7 +105,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, UserError):
         return text
     if isinstance(error, OmegaConfBaseException):
-        return f"{error.full_key or 'The configuration'}: {text.splitlines()[0]}."
+        return f"{error.full_key or 'The configuration'}: {text.splitlines()[0].rstrip('.')}."
     if match := re.search(r"Error parsing override '([^']*)'", text):
         return f"{match[1]!r} is no setting; one is given as NAME=VALUE."
     if match := re.search(r"Could not override '([^']+)'", text):

@@ -3,18 +3,20 @@
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet.checkpoint import Checkpoint
 from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.parse import near, plain
-from mfcc_wavenet.settings import Settings
+from mfcc_wavenet.parse import near, parse_group, plain
+from mfcc_wavenet.settings import Settings, WindowSettings
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 LARGEST_CHECKPOINT = 8 * 2**20  # bytes of a file that belongs into git
@@ -26,15 +28,22 @@ def names() -> list[str]:
 
 
 def register() -> None:
-    """Makes experiment=NAME known to Hydra for every directory; to be called before @hydra.main runs."""
+    """Makes experiment=NAME known to Hydra for every directory, and ${steps_for:SAMPLES}; before @hydra.main runs."""
     from hydra.core.config_store import ConfigStore  # who only inverts needs no Hydra
 
+    OmegaConf.register_new_resolver("steps_for", _steps_for, replace=True)
     for name in names():
         try:
             config = yaml.safe_load((EXPERIMENTS / name / "config.yaml").read_text()) or {}
         except yaml.YAMLError as error:
             raise UserError(f"experiments/{name}/config.yaml is no YAML: {' '.join(str(error).split())}.") from error
         ConfigStore.instance().store(group="experiment", name=name, node=config, package="_global_")
+
+
+def _steps_for(samples: int, *, _root_: Mapping) -> int:
+    """Steps in which windows of the configured size see so many samples: at least one step."""
+    window = parse_group(WindowSettings, OmegaConf.to_container(_root_["window"]), "window")
+    return max(1, round(samples / max(1, window.samples * window.batch_size)))
 
 
 def pinned_checkpoint(name: str) -> Path:

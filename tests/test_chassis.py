@@ -149,9 +149,9 @@ def test_non_finite_steps_are_skipped_and_then_refused(small, tmp_path):
 
 
 def test_contradicting_settings_are_refused_before_any_file_is_read(small, tmp_path):
-    """The hop is wrong and so is the folder: it is the hop that is told of."""
-    with pytest.raises(UserError, match=r"160.*200"):
-        Chassis(small("features.hop_length=200", "data.root=/nowhere"), tmp_path)
+    """The strides are wrong and so is the folder: it is the strides that are told of."""
+    with pytest.raises(UserError, match=r"200.*160"):
+        Chassis(small("upsampling.strides=[200]", "data.root=/nowhere"), tmp_path)
 
 
 def test_the_same_command_gives_the_same_numbers(small, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, SMALL, compose_settings
+from omegaconf.errors import OmegaConfBaseException
 
 from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet import experiments, features, optimizer
@@ -44,6 +45,32 @@ def test_there_is_an_option_of_every_group():
     groups = {option.partition("=")[0] for option in OPTIONS}
     assert groups == {"data", "features", "upsampling", "wavenet", "window", "optim", "train", "tracking"}
     assert {"baseline", "a39d"} <= set(experiments.names())
+
+
+@pytest.mark.parametrize("hop", [80, 160, 200, 320])
+@pytest.mark.parametrize("upsampling", ["wide", "deep"])
+def test_upsampling_follows_the_hop(hop, upsampling):
+    """So that the hop is one setting: no combination of the two contradicts itself."""
+    built = geometry(compose_settings(f"features.hop_length={hop}", f"upsampling={upsampling}"))
+    assert built.strides == built.kernel_sizes == (hop,)
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(250, 1), (500, 2), (2000, 2)])
+def test_by_samples_windows_of_all_sizes_see_as_many(samples, batch_size):
+    """Between rows, between passes, while warming up and in all; the rate falls until the end."""
+    window = (f"window.samples={samples}", f"window.batch_size={batch_size}")
+    settings = compose_settings("train=by_samples", "optim=by_samples", *window)
+    train, optim = settings.train, settings.optim
+    intervals = (train.steps, train.log_interval, train.evaluate_interval, optim.warmup_steps)
+    assert [steps * samples * batch_size for steps in intervals] == [1_600_000, 24_000, 48_000, 24_000]
+    assert optim.decay_steps == train.steps
+
+
+def test_windows_larger_than_a_budget_take_a_step():
+    """And a size that is none is told of by its own name."""
+    assert compose_settings("train=by_samples", "window.samples=100000").train.log_interval == 1
+    with pytest.raises(OmegaConfBaseException, match=r"window.samples: .*'many'"):
+        compose_settings("train=by_samples", "window.samples=many")
 
 
 @pytest.mark.parametrize("directory", RECORDS, ids=lambda directory: directory.name)
