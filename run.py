@@ -19,10 +19,9 @@ from mfcc_wavenet import convert, experiments, modes
 from mfcc_wavenet.chassis import CHECKPOINT
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.interrupt import Interrupted
-from mfcc_wavenet.parse import near, parse, parse_group, plain
+from mfcc_wavenet.parse import GROUPS, near, parse, parse_group, plain, setting_names
 from mfcc_wavenet.settings import Command, Settings
 
-GROUPS = [field.name for field in fields(Settings)]
 MODES = ("train", "evaluate", "generate", "pin")
 LONGEST_NAME = 120  # characters of a run's folder
 
@@ -110,7 +109,7 @@ def sentence(error: Exception) -> str:
         return f"{match[1]!r} is no setting; one is given as NAME=VALUE."
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
-        return f"{key} is no setting; {near(key, [*setting_names(), *GROUPS, 'experiment'])}"
+        return f"{key} is no setting; {near(key, setting_names())}"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = match.groups()
         options = re.findall(r"^\t(\S+)", text, re.MULTILINE)
@@ -120,13 +119,6 @@ def sentence(error: Exception) -> str:
             else f"{group} is no config group; {near(group, GROUPS)}"
         )
     return " ".join(text.split())
-
-
-def setting_names() -> list[str]:
-    groups = {field.name: field.type for field in fields(Settings)}
-    return [field.name for field in fields(Command)] + [
-        f"{name}.{field.name}" for name, kind in groups.items() for field in fields(kind)
-    ]
 
 
 def main() -> None:

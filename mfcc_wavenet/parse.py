@@ -1,6 +1,6 @@
 """Nested plain values, from Hydra or from a checkpoint, to Settings: typed, complete, nothing unknown."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -8,9 +8,10 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.settings import Settings
+from mfcc_wavenet.settings import Command, Settings
 
 Group = TypeVar("Group")
+GROUPS = [field.name for field in fields(Settings)]  # of conf/
 LARGEST = 2**63  # no setting needs a number that torch cannot hold
 LONGEST_LIST = 12  # of names that a sentence can bear
 
@@ -48,6 +49,12 @@ def plain(settings: Settings) -> dict[str, dict[str, Any]]:
         group: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         for group, values in asdict(settings).items()
     }
+
+
+def setting_names() -> list[str]:
+    """All that the command line of run.py can set: dotted settings, what to do, and the groups, which take options."""
+    of_groups = [f"{group}.{key}" for group, kind in get_type_hints(Settings).items() for key in get_type_hints(kind)]
+    return [*get_type_hints(Command), *of_groups, *GROUPS, "experiment"]
 
 
 def near(word: str, known: list[str]) -> str:

@@ -1,0 +1,116 @@
+"""What a sweep draws its settings from: W&B's distributions, expressed in the three that Optuna searches.
+
+Optuna draws numbers, whole numbers and words. Where a distribution of W&B's is one of these, it is searched as it is;
+where it is another (normal, beta, words with probabilities) its quantile is searched, between 0 and 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from math import exp
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from scipy import stats
+from scipy.stats.distributions import rv_frozen
+
+# By name: the keys that a parameter must have, and those that it may have.
+BOUNDS = ("min", "max")
+DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "constant": (("value",), ()),
+    "categorical": (("values",), ()),
+    "categorical_w_probabilities": (("values", "probabilities"), ()),
+    "int_uniform": (BOUNDS, ()),
+    "uniform": (BOUNDS, ()),
+    "q_uniform": (BOUNDS, ("q",)),
+    "log_uniform": (BOUNDS, ()),
+    "q_log_uniform": (BOUNDS, ("q",)),
+    "log_uniform_values": (BOUNDS, ()),
+    "q_log_uniform_values": (BOUNDS, ("q",)),
+    "inv_log_uniform": (BOUNDS, ()),
+    "inv_log_uniform_values": (BOUNDS, ()),
+    "normal": ((), ("mu", "sigma")),
+    "q_normal": ((), ("mu", "sigma", "q")),
+    "log_normal": ((), ("mu", "sigma")),
+    "q_log_normal": ((), ("mu", "sigma", "q")),
+    "beta": ((), ("a", "b")),
+    "q_beta": ((), ("a", "b", "q")),
+}
+GRID = ("constant", "categorical", "int_uniform", "q_uniform")  # W&B's, too
+TAIL = 1e-6  # of a distribution without end, left out on either side
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A setting that a sweep varies, or keeps constant."""
+
+    name: str
+    given: dict[str, Any]  # what the sweep file says of it
+    distribution: BaseDistribution | None  # what Optuna draws from; None: a constant
+    value: Callable[[Any], Any]  # what the run is given for what Optuna drew
+    choices: tuple[Any, ...] = ()  # the values that it can take, if they are listed
+    grid: tuple[Any, ...] | None = None  # what Optuna would have to draw for each point of a grid; None: it has none
+
+
+def parameter(name: str, distribution: str, given: dict[str, Any]) -> Parameter:
+    """The parameter that a sweep file describes; given: what it says, of that distribution's keys."""
+    given = {**given, "distribution": distribution}
+    if distribution == "constant":
+        return Parameter(name, given, None, lambda _: given["value"], (given["value"],), ())
+    if distribution in ("categorical", "categorical_w_probabilities"):
+        return _words(name, given)
+    if distribution == "int_uniform":
+        low, high = given["min"], given["max"]
+        return Parameter(name, given, IntDistribution(low, high), int, grid=tuple(range(low, high + 1)))
+    kind = distribution.removeprefix("q_")
+    quantum = given.get("q", 1.0) if kind != distribution else None
+    searched, transform = _numbers(kind, **{key: given[key] for key in given.keys() - {"distribution", "q"}})
+    # W&B's grid ends below max, as numpy.arange does.
+    grid = tuple(np.arange(given["min"], given["max"], quantum).tolist()) if distribution == "q_uniform" else None
+    return Parameter(name, given, searched, lambda drawn: _quantised(transform(drawn), quantum), grid=grid)
+
+
+def points(parameters: tuple[Parameter, ...]) -> list[dict[str, Any]]:
+    """All combinations of a grid, as Optuna would draw them; the last parameter varies fastest."""
+    varied = [parameter for parameter in parameters if parameter.distribution is not None]
+    return [dict(zip([p.name for p in varied], point)) for point in product(*(p.grid for p in varied))]
+
+
+def _words(name: str, given: dict[str, Any]) -> Parameter:
+    """Optuna tells words apart, not lists or nothing; str() is what a command line makes of all of them."""
+    values = given["values"]
+    if "probabilities" not in given:
+        words = {str(value): value for value in values}
+        distribution = CategoricalDistribution(list(words))
+        return Parameter(name, given, distribution, words.__getitem__, tuple(values), tuple(words))
+    ends = np.cumsum(given["probabilities"])[:-1]  # the last one would be 1, but for rounding
+    at_quantile = lambda drawn: values[int(np.searchsorted(ends, drawn, side="right"))]  # noqa: E731
+    return Parameter(name, given, FloatDistribution(0.0, 1.0), at_quantile, tuple(values))
+
+
+def _numbers(kind: str, **given: int | float) -> tuple[FloatDistribution, Callable[[float], float]]:
+    """What is searched, and what becomes of it; bounds of log_uniform are the logarithms of the numbers."""
+    if "min" in given:
+        low, high = float(given["min"]), float(given["max"])
+        if kind == "log_uniform":
+            low, high = exp(low), exp(high)
+        if kind == "inv_log_uniform":
+            low, high = exp(-high), exp(-low)
+        return FloatDistribution(low, high, log=kind != "uniform"), float
+    return FloatDistribution(TAIL, 1 - TAIL), lambda drawn: float(_shape(kind, **given).ppf(drawn))
+
+
+def _shape(kind: str, mu: int | float = 0, sigma: int | float = 1, a: int | float = 1, b: int | float = 1) -> rv_frozen:
+    if kind == "normal":
+        return stats.norm(mu, sigma)
+    if kind == "log_normal":
+        return stats.lognorm(sigma, scale=exp(mu))
+    return stats.beta(a, b)
+
+
+def _quantised(value: float, quantum: int | float | None) -> int | float:
+    if quantum is None:
+        return value
+    steps = round(value / quantum)
+    return steps * quantum if isinstance(quantum, int) else float(steps * quantum)
