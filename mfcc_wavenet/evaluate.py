@@ -18,8 +18,11 @@ from tqdm import tqdm
 
 from mfcc_wavenet.generate import Generator
 from mfcc_wavenet.inverter import MfccInverter
+from mfcc_wavenet.mulaw import decode
+from mfcc_wavenet.settings import Settings
 from mfcc_wavenet.windows import Windows
 
+Sample = tuple[str, np.ndarray, np.ndarray]  # name, original and generated amplitudes (samples,) of an utterance
 PASS_WINDOW = 8000  # samples per forward pass of an evaluation; bounds memory, not results
 
 
@@ -84,6 +87,16 @@ def generated(
             lengths,
             progress=bar.update,
         )
+
+
+def first_utterances(model: MfccInverter, windows: Windows, settings: Settings) -> Iterator[Sample]:
+    """Originals and what the model makes of their MFCCs: as many utterances, as much of each, as the settings say."""
+    corpus = windows.corpus
+    most = round(settings.train.sample_seconds * settings.features.sample_rate)
+    utterances = range(min(settings.train.sample_utterances, len(corpus)) if most else 0)
+    for utterance, codes in zip(utterances, generated(model, windows, utterances, most)):
+        original = corpus.codes(utterance)[:most]
+        yield corpus.names[utterance], *(decode(c, corpus.quantization_channels) for c in (original, codes))
 
 
 def reproduced(model: MfccInverter, windows: Windows) -> int:

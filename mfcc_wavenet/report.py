@@ -5,20 +5,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import soundfile
 from tqdm import tqdm
 
 from mfcc_wavenet import pictures
 from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.evaluate import TeacherForced, generated
+from mfcc_wavenet.evaluate import Sample, TeacherForced, first_utterances
 from mfcc_wavenet.inverter import MfccInverter
-from mfcc_wavenet.mulaw import decode
 from mfcc_wavenet.settings import Settings
 from mfcc_wavenet.tracking import Tracker
 from mfcc_wavenet.windows import Windows
 
-Sample = tuple[str, np.ndarray, np.ndarray]  # name, original and generated amplitudes (samples,) of an utterance
 RESULTS = "results.json"  # in a run's folder: the run is finished
 
 
@@ -27,7 +24,7 @@ class Report:
 
     def __init__(self, settings: Settings, windows: Windows, folder: Path, tracker: Tracker, history: list[dict]):
         self.sample_rate = settings.features.sample_rate
-        self.listening = settings.train
+        self.settings = settings
         self.windows = windows
         self.folder = folder
         self.tracker = tracker
@@ -42,7 +39,7 @@ class Report:
     def row(self, step: int, epochs: float, values: dict[str, float]) -> None:
         """A row of metrics, accumulated since the last one."""
         wrong = round(values["error"] * self.windows.corpus.samples)
-        self.history.append({"step": step, **values, "wrong_estimate": wrong})
+        self.history.append({"step": step, "epoch": epochs, **values, "wrong_estimate": wrong})
         logged = {f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}
         self._log(logged, step)
         self.samples_per_second = values["samples_per_second"]
@@ -50,7 +47,7 @@ class Report:
 
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
         """A teacher-forced pass over everything."""
-        self.history.append({"step": step, "samples_seen": samples_seen, "wrong": measured.wrong})
+        self.history.append({"step": step, "epoch": epochs, "samples_seen": samples_seen, "wrong": measured.wrong})
         self._log({f"eval/{name}": value for name, value in measured.values().items()}, step)
         self._show(epochs, measured.nats, f"{measured.wrong:,}")
 
@@ -103,13 +100,7 @@ class Report:
         )
 
     def _listen(self, model: MfccInverter) -> Iterator[Sample]:
-        """The first utterances."""
-        corpus = self.windows.corpus
-        most = round(self.listening.sample_seconds * self.sample_rate)
-        utterances = range(min(self.listening.sample_utterances, len(corpus)) if most else 0)
-        for utterance, codes in zip(utterances, generated(model, self.windows, utterances, most)):
-            original = corpus.codes(utterance)[:most]
-            yield corpus.names[utterance], *(decode(c, corpus.quantization_channels) for c in (original, codes))
+        return first_utterances(model, self.windows, self.settings)
 
 
 def score(history: list[dict], samples: int) -> float:
