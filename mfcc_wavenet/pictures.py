@@ -6,11 +6,13 @@ works in any thread and on a machine without a screen.
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogFormatter, MaxNLocator
@@ -26,6 +28,7 @@ COLOURS = 128  # a palette takes a fraction of the bytes of full colour
 ZERO = "zero, the aim"
 SILENCE = 1e-3  # amplitude below which waveforms are drawn flat
 BLUE, RED, PINK, GREEN = "#1f5fa8", "#c0392b", "#e0a49c", "#2e7d32"
+OVER = "#e8e8e8"  # where a sound is over
 WAVE_COLOURS = (BLUE, BLUE, RED)
 
 
@@ -111,6 +114,20 @@ def curves(history: list[dict]) -> Figure:
     return figure
 
 
+def bare_spectrograms(sounds: Sequence[np.ndarray], sample_rate: int) -> list[bytes]:
+    """PNGs, without axes, of sounds (samples,) to be looked at side by side.
+
+    All have one scale of time, from 0 to the end of the longest, of frequency, from 0 to half the
+    sample rate, and of colours, dB below the loudest point of the first sound.
+    """
+    hop = max(1, max(len(wav) for wav in sounds) // COLUMNS)
+    window = max(2, round(WINDOW_SECONDS * sample_rate))
+    magnitudes = [_magnitudes(wav.astype(np.float64), window, hop) for wav in sounds]
+    loudest = max(magnitudes[0].max(), np.finfo(np.float64).tiny)
+    columns = max(of_sound.shape[1] for of_sound in magnitudes)
+    return [_bare(_decibels(of_sound, loudest), columns) for of_sound in magnitudes]
+
+
 def save(figure: Figure, path: Path | str) -> None:
     """Write the figure as PNG, whole or not at all: to a temporary name, then renamed."""
     path = Path(path)
@@ -133,14 +150,29 @@ def _magnitudes(wav: np.ndarray, window: int, hop: int) -> np.ndarray:
     return np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)).T
 
 
+def _decibels(magnitudes: np.ndarray, loudest: float) -> np.ndarray:
+    return 20 * np.log10(np.maximum(magnitudes / loudest, 10 ** (-RANGE_DB / 20)))
+
+
+def _bare(decibels: np.ndarray, columns: int) -> bytes:
+    """A pixel per frequency and spectrum, the lowest frequency at the bottom, grey up to that many columns."""
+    shades = np.minimum((decibels / RANGE_DB + 1) * SHADES, SHADES - 1).astype(np.uint8)
+    shades = np.pad(shades, ((0, 0), (0, columns - shades.shape[1])), constant_values=SHADES)
+    picture = Image.fromarray(shades[::-1])
+    colours = [*colormaps["magma"].resampled(SHADES)(range(SHADES)), to_rgba(OVER)]
+    picture.putpalette([round(255 * part) for colour in colours for part in colour[:3]])
+    png = io.BytesIO()
+    picture.save(png, format="PNG", optimize=True)
+    return png.getvalue()
+
+
 def _spectrogram(ax: Axes, wav: np.ndarray, window: int, hop: int, sample_rate: int, loudest: float) -> AxesImage:
     magnitudes = _magnitudes(wav, window, hop)
-    decibels = 20 * np.log10(np.maximum(magnitudes / loudest, 10 ** (-RANGE_DB / 20)))
     end = max(len(wav), 1) / sample_rate
-    ax.set_facecolor("#e8e8e8")  # where this sound is over
+    ax.set_facecolor(OVER)
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     return ax.imshow(
-        decibels, extent=(0, end, 0, sample_rate / 2000), vmin=-RANGE_DB, vmax=0,
+        _decibels(magnitudes, loudest), extent=(0, end, 0, sample_rate / 2000), vmin=-RANGE_DB, vmax=0,
         cmap=colormaps["magma"].resampled(SHADES), origin="lower", aspect="auto",
         interpolation="nearest",
     )  # fmt: skip
