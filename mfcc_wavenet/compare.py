@@ -26,7 +26,7 @@ from mfcc_wavenet.runs import Run, Sound, read
 FIRST_SHOWN = ("train/loss", "train/error", "eval/wrong")  # of the metrics, if no others are asked for
 AXES = {"step": "step", "samples seen": "train/samples_seen", "epoch": "train/epoch"}
 COLOURS, DASHES = 7, ("", "7 4", "2 3")  # in page.css, and of the lines: 21 runs look different
-MOST_POINTS = 700_000  # of all curves together, which keeps the page under 5 MB; beyond it they are thinned out
+MOST_POINTS = 500_000  # of all curves together, which keeps the page under 5 MB; beyond it they are thinned out
 DIGITS = 6  # of a value in the page
 RESULTS_FIRST = ("wrong", "samples", "error", "nats", "reproduced", "samples_to_zero", "samples_seen", "steps")
 
@@ -37,7 +37,7 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
     metrics: the ones whose curves are shown at first, each as "train/loss" or just "loss"; a person
     can choose others in the page. Raises UserError for one that no run has.
     """
-    known = sorted({name for run in runs for row in run.history for name in row} - {"step", *AXES.values()})
+    known = sorted({name for run in runs for row in run.history for name in row} - set(AXES.values()))
     shown = _chosen(metrics, known)
     environment = Environment(
         loader=PackageLoader("mfcc_wavenet", "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -89,8 +89,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.", file=sys.stderr)
         sys.exit(130)
-    names = ", ".join(run.name for run in runs)
-    print(f"{given.output}  {given.output.stat().st_size / 1e6:.1f} MB, {len(runs)} runs: {names}")
+    megabytes = given.output.stat().st_size / 1e6
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    print(f"{given.output}  {megabytes:.1f} MB, {count}: {', '.join(run.name for run in runs)}")
 
 
 # --- tables ---------------------------------------------------------------------------------------

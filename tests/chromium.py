@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,10 +97,13 @@ def opened(path: Path, profile: Path, width: int = 1280, height: int = 900) -> I
     if PROGRAM is None:
         pytest.skip("no chromium program is installed here")
     (read_commands, write_commands), (read_answers, write_answers) = os.pipe(), os.pipe()
-    # The browser reads descriptor 3 and writes 4; the shell puts our pipes there.
-    command = ["sh", "-c", f'exec "$@" 3<&{read_commands} 4>&{write_answers}', "sh", PROGRAM, *OPTIONS]
+    # The browser reads descriptor 3 and writes 4.
+    begin = (
+        f"import os, sys; os.dup2({read_commands}, 3); os.dup2({write_answers}, 4); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    options = [*OPTIONS, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
     browser = subprocess.Popen(
-        [*command, f"--user-data-dir={profile}", f"--window-size={width},{height}"],
+        [sys.executable, "-c", begin, PROGRAM, *options],
         pass_fds=(read_commands, write_answers),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
