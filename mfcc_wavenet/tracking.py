@@ -7,6 +7,7 @@ logged means one warning.
 import contextlib
 import io
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -26,6 +27,7 @@ from mfcc_wavenet.settings import TrackingSettings
 
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not for ever
 FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own choice is 15
+ID_CHARACTERS = 80  # of the name in a run's id, of which wandb allows 128
 REASON_CHARACTERS = 160  # of wandb's message that fit into our one line
 MODES = ("auto", "online", "offline", "disabled")
 IN_VENV = str(Path(sys.executable).with_name("wandb"))  # the program of this environment
@@ -59,7 +61,7 @@ class Tracker:
             raise RuntimeError(f"The run {Tracker._current.run_id} is still open: finish it first.")
         if settings.mode not in MODES:
             raise UserError(f"tracking.mode={settings.mode} is not one of {', '.join(MODES)}.")
-        self.run_id = run_id or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+        self.run_id = run_id or os.environ.get("WANDB_RUN_ID") or _new_id(name)
         self.online = False
         self.directory: Path | None = None
         self.commands: dict[str, str] = {}  # what a person can do with the run, and how
@@ -152,6 +154,12 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
         below = flat(value) if isinstance(value, dict) else None
         leaves |= {key: value} if below is None else {f"{key}.{k}": v for k, v in below.items()}
     return leaves
+
+
+def _new_id(name: str) -> str:
+    """Begins with the name: directories, which the terminal UI lists runs by, are called by the id alone."""
+    readable = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:ID_CHARACTERS].strip("-")
+    return f"{readable}-{secrets.token_hex(4)}".lstrip("-")
 
 
 def _mode(settings: TrackingSettings) -> str:

@@ -339,7 +339,9 @@ from mfcc_wavenet.tracking import Tracker
 tracker = Tracker(TrackingSettings("offline", "p", None, None, (), {str(tmp_path)!r}, 5.0), name="n", config={{}})
 tracker.log({{"train/loss": 1.0}}, 0)
 for stat in Path("/proc").glob("[0-9]*/stat"):
-    pid, name, _, parent, *_ = stat.read_text().split()
+    pid, _, rest = stat.read_text().partition(" (")
+    name, _, rest = rest.rpartition(") ")  # a name may hold spaces
+    parent = rest.split()[1]
     if int(parent) == os.getpid() and "wandb-core" in name:
         os.kill(int(pid), signal.SIGKILL)
         os.waitpid(int(pid), 0)
@@ -352,6 +354,16 @@ sys.exit(7)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=root)
     assert done.returncode == 7, done.stderr
     assert done.stderr.count("could not") == 1 and done.stderr.count("\n") == 2
+
+
+def test_a_run_is_found_by_its_name(tmp_path):
+    """The directory, by which the terminal UI lists a run, says its name; whatever is in that, it is a file's name."""
+    for name, begins in {"windows 200": "windows-200-", "n" * 300: "n" * 80 + "-", "???": ""}.items():
+        assert re.fullmatch(rf"{begins}[0-9a-f]{{8}}", tracking._new_id(name))
+    tracker = Tracker(settings(tmp_path, "offline"), name="a/b?<ü>", config={})
+    tracker.finish()
+    assert re.fullmatch(r"offline-run-\d{8}_\d{6}-a-b-[0-9a-f]{8}", tracker.directory.name)
+    assert [r["run"]["display_name"] for r in records(tracker.directory) if r["type"] == "run"] == ["a/b?<ü>"]
 
 
 def test_flat_keys_are_those_of_a_sweep():
