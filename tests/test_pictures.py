@@ -1,5 +1,6 @@
 """What the pictures claim: one scale for both sounds, seconds and kHz, every error visible, zero drawn as zero."""
 
+import io
 import subprocess
 import sys
 import warnings
@@ -81,6 +82,18 @@ def test_any_lengths_are_drawn(lengths, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size < 250_000
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.width == 1200
+
+
+def test_bare_spectrograms_can_be_laid_side_by_side(speech):
+    """One scale of time, one of colours: half the amplitude is 6 dB darker, and where a sound is over it is grey."""
+    pngs = pictures.bare_spectrograms([speech, 0.5 * speech, speech[: len(speech) // 2]], RATE)
+    original, softer, shorter = (np.asarray(Image.open(io.BytesIO(png))).astype(int) for png in pngs)
+    assert original.shape == softer.shape == shorter.shape
+    loud = original > 10
+    steps = (original - softer)[loud] * pictures.RANGE_DB / pictures.SHADES
+    assert steps.mean() == pytest.approx(20 * np.log10(2), abs=0.2)
+    over = shorter == pictures.SHADES
+    assert over.all(axis=0).mean() == pytest.approx(0.5, abs=0.01) and not (original == pictures.SHADES).any()
 
 
 def test_zero_errors_have_a_place_of_their_own():
