@@ -186,7 +186,7 @@ def _rounded(values: np.ndarray) -> list[float | int]:
 
 def _packed(content: Any) -> str:
     """JSON, deflated, in base64: half of its size, and no name in it can be read as a part of the page."""
-    return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
+    return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode())).decode()
 
 
 # --- sounds ---------------------------------------------------------------------------------------
