@@ -28,7 +28,7 @@ AXES = {"step": "step", "samples seen": "train/samples_seen", "epoch": "train/ep
 COLOURS, DASHES = 7, ("", "7 4", "2 3")  # in page.css, and of the lines: 21 runs look different
 MOST_POINTS = 500_000  # of all curves together, which keeps the page under 5 MB; beyond it they are thinned out
 DIGITS = 6  # of a value in the page
-RESULTS_FIRST = ("wrong", "samples", "error", "nats", "reproduced", "samples_to_zero", "samples_seen", "steps")
+RESULTS_FIRST = ("score", "wrong", "samples", "error", "nats", "reproduced", "samples_to_zero", "samples_seen", "steps")
 
 
 def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Comparison of runs") -> str:

@@ -8,12 +8,12 @@ is reported beside it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Integer
 from tqdm import tqdm
 
 from mfcc_wavenet.generate import Generator
@@ -73,7 +73,7 @@ def teacher_forced(model: MfccInverter, windows: Windows) -> TeacherForced:
 
 def generated(
     model: MfccInverter, windows: Windows, utterances: Sequence[int], most: int | None = None
-) -> list[Int[np.ndarray, " _"]]:
+) -> list[Integer[np.ndarray, " _"]]:
     """Greedy free-running codes of each of these utterances, from its MFCCs and its length alone.
 
     most: samples after which an utterance is broken off; None: never.

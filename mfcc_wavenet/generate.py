@@ -14,13 +14,13 @@ from itertools import repeat
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch.nn import functional
 
 from mfcc_wavenet.geometry import Span
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.kernel import Memory, Weights, sample
-from mfcc_wavenet.mulaw import silence
+from mfcc_wavenet.mulaw import code_type, silence
 from mfcc_wavenet.products import LANES, PANEL, pack
 from mfcc_wavenet.windows import inside
 
@@ -70,7 +70,7 @@ class Generator:
         temperature: float = 0.0,
         seed: int = 0,
         top_k: int = 0,
-    ) -> Int[np.ndarray, " samples"]:
+    ) -> Integer[np.ndarray, " samples"]:
         """The codes of one utterance, from its normalised frames (F, K) alone; the last three are Voices'."""
         return self.generate_all([frames], [speaker], [samples], temperature, seed, top_k)[0]
 
@@ -83,7 +83,7 @@ class Generator:
         seed: int = 0,
         top_k: int = 0,
         progress: Callable[[int], object] = lambda samples: None,
-    ) -> list[Int[np.ndarray, " _"]]:
+    ) -> list[Integer[np.ndarray, " _"]]:
         """The codes of each of any number of utterances: what generate() gives, in less time.
 
         progress is told how many more samples there are, again and again.
@@ -92,7 +92,7 @@ class Generator:
         order = sorted(range(len(frames)), key=lambda utterance: samples[utterance])
         size = 1 if len(order) < FEW else LANES
         groups = [order[first : first + size] for first in range(0, len(order), size)]
-        codes = [np.empty(length, np.int32) for length in samples]
+        codes = [np.empty(length, code_type(len(self.weights.embedding))) for length in samples]
         given_up = threading.Event()
 
         def speak(group: list[int]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet import experiments, features, mulaw
@@ -209,7 +209,7 @@ class Inverter:
             raise UserError(f"speaker={speaker}: the model knows {', '.join(self.speakers)}.")
         return 0 if speaker is None else self.speakers.index(speaker)
 
-    def _audio(self, codes: Int[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
+    def _audio(self, codes: Integer[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
         return mulaw.decode(codes, self.settings.wavenet.quantization_channels)
 
 

@@ -19,8 +19,9 @@ def encode(amplitudes: Float[np.ndarray, " samples"], quantization_channels: int
 def decode(codes: Integer[np.ndarray, " samples"], quantization_channels: int) -> Float[np.ndarray, " samples"]:
     """The amplitude that each code stands for, float32 in [-1, 1]."""
     mu = quantization_channels - 1
-    companded = 2 * codes.astype(np.float64) / mu - 1
-    return (np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu).astype(np.float32)
+    companded = 2 * np.arange(quantization_channels) / mu - 1
+    levels = np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu
+    return levels.astype(np.float32)[codes]
 
 
 def silence(quantization_channels: int) -> int:

@@ -188,7 +188,7 @@ def _of_wandb(parts: tuple[Path, ...], audio: bool) -> Run:
         name=name,
         source=_short(parts[-1]),
         settings=settings,
-        results={key: value for key, value in _without_media(summary).items() if key not in logged},
+        results={key: value for key, value in _without_media(summary).items() if key not in logged - {"score"}},
         history=rows,
         sounds=_sounds(pairs, settings["features.sample_rate"]) if audio and pairs else {},
     )

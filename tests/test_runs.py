@@ -88,14 +88,14 @@ def test_the_parts_of_a_resumed_run_are_one(tmp_path):
 
 
 def test_what_a_run_still_writes_is_read_as_far_as_it_goes(folder, tmp_path, capsys):
-    """Half of a log is half of a run: its name, settings, first rows, no results; and that it is half is said."""
+    """Half of a log is half of a run: its name, settings, first rows; and that it is half is said."""
     (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     half = tmp_path / "offline-run-20261123_000000-half" / "run-half.wandb"
     half.parent.mkdir()
     half.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
     (run,) = runs.read([half])
-    assert run.name == "a run" and run.settings["window.samples"] == 200 and run.results == {}
-    assert 0 < len(run.history) < 4
+    assert run.name == "a run" and run.settings["window.samples"] == 200
+    assert 0 < len(run.history) < 4 and run.results.keys() == {"score"}  # the best so far
     assert f"{half}: " in capsys.readouterr().err
 
 
