@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import soundfile
@@ -17,6 +18,7 @@ from mfcc_wavenet.tracking import Tracker
 from mfcc_wavenet.windows import Windows
 
 RESULTS = "results.json"  # in a run's folder: the run is finished
+HISTORY = "history.jsonl"  # in a run's folder: what was logged, a row a line, for whoever watches the run
 
 
 class Report:
@@ -29,6 +31,7 @@ class Report:
         self.folder = folder
         self.tracker = tracker
         self.history = history
+        self._forget_rows_after(history[-1]["step"] if history else -1)
         self.samples_per_second = 0.0
         # A terminal is redrawn twice a second; a log file gets a line every half minute.
         self.bar = tqdm(total=settings.train.steps, unit="step", mininterval=0.5 if sys.stderr.isatty() else 30)
@@ -91,7 +94,17 @@ class Report:
 
     def _log(self, values: dict[str, float | int], step: int) -> None:
         """With the score beside them, which the last row of the history may have lowered."""
-        self.tracker.log(values | {"score": score(self.history, self.windows.corpus.samples)}, step)
+        values = values | {"score": score(self.history, self.windows.corpus.samples)}
+        self.tracker.log(values, step)
+        with _told(self.folder), open(self.folder / HISTORY, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def _forget_rows_after(self, step: int) -> None:
+        """A run that was killed goes on from its checkpoint, and logs what came after that again."""
+        path = self.folder / HISTORY
+        kept = [line for line in logged_rows(path) if line["step"] <= step]
+        with _told(self.folder):
+            path.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
     def _show(self, epochs: float, nats: float, wrong: str) -> None:
         self.bar.set_postfix_str(
@@ -123,6 +136,26 @@ def score(history: list[dict], samples: int) -> float:
 def samples_to_zero(history: list[dict]) -> int | None:
     """Samples seen when a whole pass first found none wrong; None if none did."""
     return next((row["samples_seen"] for row in history if row.get("wrong") == 0), None)
+
+
+def logged_rows(path: Path) -> list[dict]:
+    """The rows of a run's history.jsonl so far, under the names that W&B has them under; none if there is no file.
+
+    A line that is being written, or was when its run was killed, is left out.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder / HISTORY} could not be written ({error.strerror or error}); the last checkpoint there is "
+            "whole, and the same command goes on from it."
+        ) from error
 
 
 def write_json(path: Path, values: dict) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import soundfile
 from PIL import Image
 from wandb_runs import records, rows, wandb
 
+from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet import mulaw
 from mfcc_wavenet.chassis import Chassis
 from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.report import score
+from mfcc_wavenet.report import logged_rows, score
 
 METRICS = {
     "loss", "bits_per_sample", "error", "errors", "avg_prob_target", "avg_max", "peak_dist", "grad_norm",
@@ -65,6 +67,32 @@ def test_the_score_is_in_every_row_and_in_the_summary(run):
     wrong = min(row["wrong"] for row in chassis.history if "wrong" in row)
     summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))["summary"]
     assert summary["score"] == results["score"] == wrong / 3200
+
+
+def test_the_folder_holds_every_row_that_was_logged(run):
+    """As W&B has them; a line that is not whole yet is left for later."""
+    chassis, _, directory = run
+    path = chassis.folder / "history.jsonl"
+    written = logged_rows(path)
+    merged = [{k: v for row in written if row["step"] == step for k, v in row.items()} for step in (5, 10, 15, 20)]
+    logged = [row for row in rows(directory) if "score" in row]
+    assert [row["step"] for row in logged] == [5, 10, 15, 20]
+    assert all(row.items() <= other.items() for row, other in zip(merged, logged))
+    path.write_text(path.read_text() + '{"step": 25, "score')
+    assert logged_rows(path) == written
+
+
+def test_a_resumed_run_logs_no_row_twice(small, tmp_path):
+    """Its history.jsonl is that of a run that was never stopped, though it had gone on after the checkpoint."""
+    settings = ("train.steps=20", "train.sample_utterances=0")
+    chassis = Chassis(small(*settings), tmp_path / "run")
+    chassis.train()
+    steps = [row["step"] for row in logged_rows(tmp_path / "run" / "history.jsonl")]
+    half = Chassis(small("train.steps=10", "train.sample_utterances=0"), tmp_path / "half")
+    half.train()
+    checkpoint = replace(checkpoints.load(half.checkpoint_path), settings=chassis.settings)
+    Chassis(chassis.settings, tmp_path / "run", checkpoint).train()
+    assert [row["step"] for row in logged_rows(tmp_path / "run" / "history.jsonl")] == steps
 
 
 def test_the_score_ranks_runs_as_one_would():
