@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -20,9 +21,11 @@ from mfcc_wavenet.chassis import CHECKPOINT
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.interrupt import Interrupted
 from mfcc_wavenet.parse import GROUPS, near, parse, parse_group, plain, setting_names
-from mfcc_wavenet.settings import Command, Settings
+from mfcc_wavenet.settings import Command, Settings, TrackingSettings
+from mfcc_wavenet.tracking import refuse, swept
 
 MODES = ("train", "evaluate", "generate", "pin")
+CONF = Path(__file__).parent / "conf"
 LONGEST_NAME = 120  # characters of a run's folder
 
 
@@ -137,7 +140,8 @@ def main() -> None:
             print(sentence(error), file=sys.stderr)
         except Interrupted as interrupted:
             print(interrupted, file=sys.stderr)
-            sys.exit(interrupted.exit_code)
+            # A sweep's agent that stopped a run early counts other codes as failures, and gives up after three.
+            sys.exit(0 if swept() else interrupted.exit_code)
 
     try:
         experiments.register()
@@ -154,6 +158,8 @@ def main() -> None:
         mistakes.append(error)
         print(f"A group takes the name of one of its options, as in wavenet=channels64 ({error}).", file=sys.stderr)
     if mistakes:
+        defaults = yaml.safe_load((CONF / "tracking" / "wandb.yaml").read_text())
+        refuse(parse_group(TrackingSettings, defaults, "tracking"), sentence(mistakes[-1]))
         sys.exit(2)
 
 

@@ -21,10 +21,9 @@ from mfcc_wavenet.geometry import Geometry
 from mfcc_wavenet.interrupt import Interrupted, Interruption, leave_signals_to_parent
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.metrics import Metrics
-from mfcc_wavenet.parse import plain
 from mfcc_wavenet.report import RESULTS, Report, samples_to_zero, score
 from mfcc_wavenet.settings import Settings
-from mfcc_wavenet.tracking import Tracker, flat
+from mfcc_wavenet.tracking import Tracker, run_config
 from mfcc_wavenet.windows import Batch, Position, Windows
 
 CHECKPOINT = "checkpoint.pt"  # in a run's folder
@@ -84,7 +83,11 @@ class Chassis:
         """
         self.save()  # a folder that refuses is found out now, not after the first hours
         (self.folder / RESULTS).unlink(missing_ok=True)
-        config = flat(plain(self.settings)) | self.choices
+        with Interruption() as interruption:  # from the opening of the W&B run to its end: it is never left unfinished
+            return self._train_in_run(interruption)
+
+    def _train_in_run(self, interruption: Interruption) -> dict:
+        config = run_config(self.settings, self.choices)
         tracker = Tracker(self.settings.tracking, name=self.folder.name, config=config, run_id=self.run_id)
         self.run_id = tracker.run_id
         self.commands = tracker.commands
@@ -92,7 +95,7 @@ class Chassis:
         try:
             report = Report(self.settings, self.windows, self.folder, tracker, self.history)
             try:
-                results = self._train(report)
+                results = self._train(report, interruption)
             finally:
                 report.close()
             exit_code = 0
@@ -100,10 +103,13 @@ class Chassis:
         except Interrupted:
             exit_code = 0  # it was asked to end, and ended well
             raise
+        except UserError as error:
+            tracker.note(str(error))
+            raise
         finally:
             tracker.finish(exit_code)
 
-    def _train(self, report: Report) -> dict:
+    def _train(self, report: Report, interruption: Interruption) -> dict:
         settings = self.settings.train
         self.model.before_training()
         self.model.train()
@@ -111,31 +117,30 @@ class Chassis:
         self.metrics.restart_clock()
         started = time.perf_counter() - self.seconds
         zero = None
-        with Interruption() as interruption:
-            while self.step < settings.steps and not zero:
-                self.training_step()
-                report.progress(self.step)
-                self.seconds = time.perf_counter() - started
-                if due(self.step, settings.log_interval):
-                    report.row(self.step, self.position.epochs, self.metrics.read())
-                if due(self.step, settings.sample_interval):
-                    report.samples(self.step, self.evaluated_model)
-                    self.metrics.restart_clock()
-                if due(self.step, settings.evaluate_interval) and self._worth_evaluating():
-                    zero = self._look_for_zero(report)
-                    self.metrics.restart_clock()
-                self.seconds = time.perf_counter() - started
-                if due(self.step, settings.checkpoint_interval) or interruption.signal_number:
-                    self.save()
-                if interruption.signal_number:
-                    raise Interrupted(
-                        f"Stopped at step {self.step}; {self.checkpoint_path} holds all of it, "
-                        "and the same command goes on from there.",
-                        interruption.signal_number,
-                    )
-            self.save()
-            results = self._results(zero, report)
-            report.conclude(self.step, self.evaluated_model, results)
+        while self.step < settings.steps and not zero:
+            self.training_step()
+            report.progress(self.step)
+            self.seconds = time.perf_counter() - started
+            if due(self.step, settings.log_interval):
+                report.row(self.step, self.position.epochs, self.metrics.read())
+            if due(self.step, settings.sample_interval):
+                report.samples(self.step, self.evaluated_model)
+                self.metrics.restart_clock()
+            if due(self.step, settings.evaluate_interval) and self._worth_evaluating():
+                zero = self._look_for_zero(report)
+                self.metrics.restart_clock()
+            self.seconds = time.perf_counter() - started
+            if due(self.step, settings.checkpoint_interval) or interruption.signal_number:
+                self.save()
+            if interruption.signal_number:
+                raise Interrupted(
+                    f"Stopped at step {self.step}; {self.checkpoint_path} holds all of it, "
+                    "and the same command goes on from there.",
+                    interruption.signal_number,
+                )
+        self.save()
+        results = self._results(zero, report)
+        report.conclude(self.step, self.evaluated_model, results)
         return results
 
     # --- a step -----------------------------------------------------------------------------------

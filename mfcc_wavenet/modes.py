@@ -15,6 +15,7 @@ from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.evaluate import reproduced, teacher_forced
 from mfcc_wavenet.report import RESULTS, write_json
 from mfcc_wavenet.settings import Settings
+from mfcc_wavenet.tracking import Tracker, run_config, swept
 from mfcc_wavenet.windows import Windows
 
 
@@ -26,6 +27,8 @@ def train(
     if checkpoint is None and not restart and path.is_file():
         if (folder / RESULTS).is_file():
             print(f"This run is finished; restart=true trains it again, name=NAME beside it.\n\n{_table(folder)}")
+            if swept():
+                _report_again(settings, folder, choices)
             return
         checkpoint = checkpoints.load(path)
         print(f"Going on from {path}, step {checkpoint.training['step']}.", file=sys.stderr)
@@ -84,6 +87,13 @@ def pin(folder: Path, composed: Settings | None, directory: Path) -> None:
 
 def with_settings(checkpoint: Checkpoint, settings: Settings) -> Checkpoint:
     return replace(checkpoint, settings=settings)
+
+
+def _report_again(settings: Settings, folder: Path, choices: dict[str, str]) -> None:
+    """A sweep that draws a setting twice waits for a result each time; training again would give the same one."""
+    tracker = Tracker(settings.tracking, name=folder.name, config=run_config(settings, choices))
+    tracker.summarise(json.loads((folder / RESULTS).read_text()))
+    tracker.finish()
 
 
 def _table(folder: Path) -> str:

@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.settings import TrackingSettings
+from mfcc_wavenet.parse import plain
+from mfcc_wavenet.settings import Settings, TrackingSettings
 
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not for ever
 FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own choice is 15
@@ -47,6 +48,7 @@ class Tracker:
     """
 
     _current: ClassVar["Tracker | None"] = None
+    _opened: ClassVar[bool] = False  # at any time in this process
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class Tracker:
             raise
         if self._run is None:
             return
-        Tracker._current = self
+        Tracker._current, Tracker._opened = self, True
         self.online = offline_because is None
         self.run_id = self._run.id
         self.directory = Path(self._run.dir).parent
@@ -119,6 +121,11 @@ class Tracker:
         if self._run is not None:
             self._guard("log the summary", lambda: self._run.summary.update(values))
 
+    def note(self, text: str) -> None:
+        """Write a line to the run's log."""
+        if (run := self._run) is not None:
+            self._guard("write to the log", lambda: run.write_logs(text))
+
     def finish(self, exit_code: int = 0) -> None:
         """Close the run; 0 says that it went well. A second time this does nothing."""
         run, self._run = self._run, None
@@ -145,6 +152,24 @@ class Tracker:
             if not self._warned:
                 _say(f"could not {what} ({_reason(error)}); going on, this is said only once")
             self._warned = True
+
+
+def swept() -> bool:
+    """Whether an agent of a W&B sweep started this process."""
+    return "WANDB_SWEEP_ID" in os.environ
+
+
+def refuse(settings: TrackingSettings, sentence: str) -> None:
+    """Say in a sweep's run, which an agent has promised to its server, why it ends before it could be opened."""
+    if swept() and not Tracker._opened:
+        tracker = Tracker(settings, name="refused", config={})
+        tracker.note(sentence)
+        tracker.finish(2)
+
+
+def run_config(settings: Settings, choices: dict[str, str | None]) -> dict[str, Any]:
+    """A run's config: every setting by its dotted name, as in a sweep, and the option chosen of each config group."""
+    return flat(plain(settings)) | choices
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
