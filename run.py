@@ -15,8 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mfcc_wavenet import artifacts, convert, experiments, modes
 from mfcc_wavenet import checkpoint as checkpoints
-from mfcc_wavenet import convert, experiments, modes
 from mfcc_wavenet.chassis import CHECKPOINT
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.interrupt import Interrupted
@@ -37,7 +37,8 @@ def run(composed: DictConfig) -> None:
     experiment = choices["experiment"]
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     overridden = [override.key_or_group for override in overrides]
-    path = checkpoint_path(command.checkpoint) if command.checkpoint else None
+    fetched = (command.checkpoint or "").startswith(artifacts.PREFIX)
+    path = checkpoint_path(command.checkpoint, Path(command.runs)) if command.checkpoint else None
     label = experiment or (path.resolve().parent.name if path else None)
     origin = f"from-{label}" if path else experiment or "default"
     folder = Path(command.runs) / (command.name or run_name(origin, overrides))
@@ -58,20 +59,23 @@ def run(composed: DictConfig) -> None:
     checkpoint = checkpoints.load(path)
     checkpoint = modes.with_settings(checkpoint, merge(plain(checkpoint.settings), config, overridden))
     if command.mode == "train":
-        if checkpoint.training is not None and command.name is None and path.name == CHECKPOINT:
+        if checkpoint.training is not None and command.name is None and path.name == CHECKPOINT and not fetched:
             begin = None if command.restart else checkpoint
             return modes.train(checkpoint.settings, path.parent, begin, choices, command.restart)
         # A run that began from this checkpoint earlier goes on from its own.
         began = (folder / CHECKPOINT).is_file() and not command.restart
-        return modes.train(checkpoint.settings, folder, None if began else checkpoint, choices, command.restart)
+        begin = None if began else modes.as_another_run(checkpoint)
+        return modes.train(checkpoint.settings, folder, begin, choices, command.restart)
     if command.mode == "generate":
         return convert.convert(path, checkpoint, command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
     modes.evaluate(path, checkpoint, label, output)
 
 
-def checkpoint_path(given: str) -> Path:
-    """The file, or the one in a run's folder."""
+def checkpoint_path(given: str, runs: Path) -> Path:
+    """The file, or the one in a run's folder, or the one in an artifact, which is downloaded below runs/wandb."""
+    if given.startswith(artifacts.PREFIX):
+        return artifacts.fetch(given, runs / "wandb")
     path = Path(given).expanduser()
     return path / CHECKPOINT if path.is_dir() else path
 

@@ -141,6 +141,7 @@ class Chassis:
         self.save()
         results = self._results(zero, report)
         report.conclude(self.step, self.evaluated_model, results)
+        report.keep(self.checkpoint_path, self.choices.get("experiment"), results)
         return results
 
     # --- a step -----------------------------------------------------------------------------------

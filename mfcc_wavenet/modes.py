@@ -89,6 +89,12 @@ def with_settings(checkpoint: Checkpoint, settings: Settings) -> Checkpoint:
     return replace(checkpoint, settings=settings)
 
 
+def as_another_run(checkpoint: Checkpoint) -> Checkpoint:
+    """The same beginning for a run of its own, which does not write into the W&B run that the checkpoint is from."""
+    training = checkpoint.training and checkpoint.training | {"run_id": None}
+    return replace(checkpoint, training=training)
+
+
 def _report_again(settings: Settings, folder: Path, choices: dict[str, str]) -> None:
     """A sweep that draws a setting twice waits for a result each time; training again would give the same one."""
     tracker = Tracker(settings.tracking, name=folder.name, config=run_config(settings, choices))

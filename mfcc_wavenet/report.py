@@ -7,16 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import soundfile
+import yaml
 from tqdm import tqdm
 
 from mfcc_wavenet import pictures
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.evaluate import Sample, TeacherForced, first_utterances
 from mfcc_wavenet.inverter import MfccInverter
+from mfcc_wavenet.parse import plain
 from mfcc_wavenet.settings import Settings
 from mfcc_wavenet.tracking import Tracker
 from mfcc_wavenet.windows import Windows
 
+CONFIG = "config.yaml"  # in a run's folder: all its settings
 RESULTS = "results.json"  # in a run's folder: the run is finished
 HISTORY = "history.jsonl"  # in a run's folder: what was logged, a row a line, for whoever watches the run
 
@@ -25,8 +28,8 @@ class Report:
     """Tells of one run. history is the list of rows that the curves are drawn from; it grows here."""
 
     def __init__(self, settings: Settings, windows: Windows, folder: Path, tracker: Tracker, history: list[dict]):
-        self.sample_rate = settings.features.sample_rate
         self.settings = settings
+        self.sample_rate = settings.features.sample_rate
         self.windows = windows
         self.folder = folder
         self.tracker = tracker
@@ -68,7 +71,7 @@ class Report:
             self.tracker.picture(f"spectrogram/{name}", figure, step)
 
     def conclude(self, step: int, model: MfccInverter, results: dict) -> None:
-        """The end: summary, last samples, and the results, sounds and pictures as files in the run's folder."""
+        """The end: summary, last samples, and settings, results, sounds and pictures as files in the run's folder."""
         self.tracker.summarise(results)
         samples = list(self._listen(model))
         self._log_samples(step, samples)
@@ -82,12 +85,19 @@ class Report:
                 pictures.save(
                     pictures.spectrograms(original, copy, self.sample_rate, name), self.folder / f"{name}.png"
                 )
+            (self.folder / CONFIG).write_text(yaml.safe_dump(plain(self.settings), sort_keys=False))
             write_json(self.folder / RESULTS, results)
         except (OSError, soundfile.SoundFileError) as error:
             raise UserError(
                 f"The results could not be written to {self.folder} ({error}); the checkpoint there is whole, "
                 "and the same command finishes the run once there is room."
             ) from error
+
+    def keep(self, checkpoint: Path, experiment: str | None, results: dict) -> None:
+        """The final checkpoint with settings and results as an artifact, which checkpoint=wandb:... finds again."""
+        aliases = ["latest", "zero"] if results["wrong"] == 0 else ["latest"]
+        files = [checkpoint, self.folder / CONFIG, self.folder / RESULTS]
+        self.tracker.artifact(self.folder.name, "model", files, {"experiment": experiment, **results}, aliases)
 
     def close(self) -> None:
         self.bar.close()

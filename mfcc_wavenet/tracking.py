@@ -13,7 +13,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +29,9 @@ from mfcc_wavenet.settings import Settings, TrackingSettings
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not for ever
 FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own choice is 15
 ID_CHARACTERS = 80  # of the name in a run's id, of which wandb allows 128
+SERVICE_SECONDS = 10  # that the service may take for an answer
+SLOWEST_UPLOAD = 2**20  # bytes per second that a server may take for an artifact
+LONGEST_ARTIFACT_NAME = 128  # W&B's own limit
 REASON_CHARACTERS = 160  # of wandb's message that fit into our one line
 MODES = ("auto", "online", "offline", "disabled")
 IN_VENV = str(Path(sys.executable).with_name("wandb"))  # the program of this environment
@@ -121,6 +124,38 @@ class Tracker:
         if self._run is not None:
             self._guard("log the summary", lambda: self._run.summary.update(values))
 
+    def artifact(self, name: str, kind: str, files: list[Path], metadata: dict[str, Any], aliases: list[str]) -> None:
+        """Log files as a version of an artifact; `name` may hold what W&B would refuse in one."""
+        if (run := self._run) is None:
+            return
+
+        def logged() -> None:
+            artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name)[:LONGEST_ARTIFACT_NAME], kind, metadata=metadata)
+            for file in files:
+                kept = self._kept(file)
+                artifact.add_file(str(kept), file.name, policy="immutable", skip_cache=True)
+            run.log_artifact(artifact, aliases=aliases)
+            if self.online:  # the end of the run does not wait long enough for a large file
+                seconds = FINISH_SECONDS + sum(file.stat().st_size for file in files) / SLOWEST_UPLOAD
+                artifact.wait(timeout=round(seconds))
+
+        self._guard(f"log the artifact {name}", logged)
+
+    def _kept(self, file: Path) -> Path:
+        """The file as it is now, for as long as the run's directory, and without its bytes a second time.
+
+        wandb would copy it to another folder, and leave the copy there. Our files are replaced as a whole, never
+        written into, so that a second name for the same bytes is as good.
+        """
+        kept = self.directory / "artifacts" / file.name
+        kept.parent.mkdir(exist_ok=True)
+        kept.unlink(missing_ok=True)
+        try:
+            kept.hardlink_to(file)
+        except OSError:  # another disk
+            shutil.copyfile(file, kept)
+        return kept
+
     def note(self, text: str) -> None:
         """Write a line to the run's log."""
         if (run := self._run) is not None:
@@ -152,6 +187,23 @@ class Tracker:
             if not self._warned:
                 _say(f"could not {what} ({_reason(error)}); going on, this is said only once")
             self._warned = True
+
+
+@contextlib.contextmanager
+def service(what: str) -> Iterator[wandb.Api]:
+    """W&B's service, for what is no run; UserError, which begins with `what`, where it fails or knows nobody."""
+    _mode("online")
+    try:
+        if not wandb.login(prompt=False, verify=False):
+            raise UserError(f"{what}: no W&B credentials found; use `{WANDB} login` or set WANDB_API_KEY.")
+        yield wandb.Api(timeout=SERVICE_SECONDS)
+    except UserError:
+        raise
+    except Exception as error:  # wandb has no class for what is refused, missing or unreachable
+        host = wandb.setup().settings.base_url
+        raise UserError(f"{what}: W&B at {host} refused or is out of reach ({_reason(error)}).") from error
+    finally:
+        _close()
 
 
 def swept() -> bool:
@@ -187,11 +239,11 @@ def _new_id(name: str) -> str:
     return f"{readable}-{secrets.token_hex(4)}".lstrip("-")
 
 
-def _mode(settings: TrackingSettings) -> str:
+def _mode(asked: str) -> str:
     """Online, offline or disabled: "auto" leaves it to WANDB_MODE and wandb's settings files."""
     # wandb sends reports about itself, offline too: a silent server holds them up for 10 s.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    chosen = {} if settings.mode == "auto" else {"mode": settings.mode}
+    chosen = {} if asked == "auto" else {"mode": asked}
     try:
         mode = wandb.setup(wandb.Settings(silent=True, **chosen)).settings.mode
     except ValueError as error:
@@ -202,7 +254,7 @@ def _mode(settings: TrackingSettings) -> str:
 
 def _open(settings: TrackingSettings, run: dict[str, Any]) -> tuple[Any, str | None]:
     """The open run (None: disabled) and why it is offline, if it is. Never asks the user."""
-    mode = _mode(settings)
+    mode = _mode(settings.mode)
     if mode == "disabled":
         _close()
         return None, None
@@ -224,7 +276,7 @@ def _open(settings: TrackingSettings, run: dict[str, Any]) -> tuple[Any, str | N
     except Exception as error:
         because = f"W&B did not take the run: {_reason(error)}"
         _close()  # wandb keeps the id of the run that failed
-        _mode(settings)
+        _mode(settings.mode)
         for stump in set(run["dir"].glob(f"wandb/run-*-{run['id']}")) - before:
             shutil.rmtree(stump, ignore_errors=True)
     else:

@@ -62,22 +62,17 @@ class Sweep:
 class Artifact:
     """A version of an artifact."""
 
+    id: str
+    run: str
     project: str
-    collection: str
     kind: str
+    name: str
     version: int
     aliases: list[str]
     metadata: dict[str, Any]
     digest: str
-    run: str
-    client_id: str
-    state: str = "PENDING"
-    manifest: dict[str, Any] | None = None
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        return f"{self.project}.{self.collection}.{self.version}"
+    committed: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)  # and the manifest, which lists them
 
 
 class Server:
@@ -127,11 +122,10 @@ class Server:
     def _answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         if self.refuses:
             return 401, json.dumps({"errors": [{"message": "user is not logged in"}]}).encode()
-        if stored := re.fullmatch(r"/storage/(\d+)/(.+)", path):
+        if stored := re.fullmatch(r"/artifacts/(\d+)/(.+)", path):
             files = self.artifacts[int(stored[1])].files
             if method == "PUT":
                 files[stored[2]] = body
-                return 200, b""
             return 200, files[stored[2]]
         if stream := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", path):
             return 200, json.dumps(self._stream(stream[1], json.loads(body))).encode()
@@ -163,6 +157,9 @@ class Server:
 
     def _Viewer(self, **_: Any) -> dict:
         return {"viewer": {"id": "u", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
+
+    def _GetDefaultEntity(self, **_: Any) -> dict:
+        return {"viewer": {"id": "u", "entity": ENTITY}}
 
     def _ServerFeaturesQuery(self, **_: Any) -> dict:
         return {"serverInfo": {"features": []}}
@@ -227,3 +224,94 @@ class Server:
         elif not running:
             commands.append({"type": "exit"})
         return {"agentHeartbeat": {"agent": {"id": id}, "commands": json.dumps(commands)}}
+
+    # --- artifacts --------------------------------------------------------------------------------
+
+    def _CreateArtifact(self, input: dict) -> dict:
+        name = input["artifactCollectionName"]
+        earlier = [artifact for artifact in self.artifacts if artifact.name == name]
+        aliases = [alias["alias"] for alias in input["aliases"]]
+        about = input["runName"], input["projectName"], input["artifactTypeName"], name, len(earlier), aliases
+        artifact = Artifact(f"{len(self.artifacts)}", *about, json.loads(input["metadata"] or "{}"), input["digest"])
+        for former in earlier:
+            former.aliases = [alias for alias in former.aliases if alias not in aliases]
+        self.artifacts.append(artifact)
+        latest = {"id": earlier[-1].id} if earlier else None
+        sequence = {"latestArtifact": latest}
+        return {"createArtifact": {"artifact": {"id": artifact.id, "state": "PENDING", "artifactSequence": sequence}}}
+
+    def _CreateArtifactManifest(self, artifactID: str, **_: Any) -> dict:
+        file = {"id": artifactID, "uploadUrl": self._url(artifactID, "manifest"), "uploadHeaders": []}
+        return {"createArtifactManifest": {"artifactManifest": {"id": artifactID, "file": file}}}
+
+    def _UpdateArtifactManifest(self, artifactManifestID: str, **_: Any) -> dict:
+        return {"updateArtifactManifest": self._CreateArtifactManifest(artifactManifestID)["createArtifactManifest"]}
+
+    def _CreateArtifactFiles(self, input: dict) -> dict:
+        edges = []
+        for given in input["artifactFiles"]:
+            path = {"storagePath": given["name"], "uploadUrl": self._url(given["artifactID"], given["name"])}
+            node = path | {"uploadHeaders": [], "uploadMultipartUrls": None, "artifact": {"id": given["artifactID"]}}
+            edges.append({"node": node})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def _CommitArtifact(self, artifactID: str) -> dict:
+        artifact = self.artifacts[int(artifactID)]
+        artifact.committed = True
+        return {"commitArtifact": {"artifact": {"id": artifactID, "digest": artifact.digest}}}
+
+    def _ArtifactByID(self, id: str) -> dict:
+        return {"artifact": self._described(self.artifacts[int(id)])}
+
+    def _ArtifactMembershipByName(self, project: str, name: str, **_: Any) -> dict:
+        artifact = self._found(*name.split(":"))
+        if artifact is None:
+            return {"project": {"artifactCollectionMembership": None}}
+        about = self._described(artifact)
+        membership = {key: about[key] for key in ("id", "versionIndex", "createdAt", "aliases")}
+        membership |= {"artifactCollection": about["artifactSequence"], "artifact": about}
+        return {
+            "project": {"artifactCollectionMembership": membership | {"__typename": "ArtifactCollectionMembership"}}
+        }
+
+    def _FetchArtifactManifest(self, id: str) -> dict:
+        return {"artifact": {"currentManifest": {"file": {"directUrl": self._url(id, "manifest")}}}}
+
+    def _GetArtifactMembershipFileUrls(self, collection: str, alias: str, **_: Any) -> dict:
+        artifact = self._found(collection, alias)
+        names = [name for name in artifact.files if name != "manifest"]
+        nodes = [{"__typename": "File", "name": name, "directUrl": self._url(artifact.id, name)} for name in names]
+        files = {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": [{"node": node} for node in nodes]}
+        held = {"__typename": "ArtifactSequence", "artifactMembership": {"files": files}}
+        return {"project": {"artifactCollection": held}}
+
+    def _url(self, artifact: str, name: str) -> str:
+        return f"{self.url}/artifacts/{artifact}/{name}"
+
+    def _found(self, name: str, alias: str) -> Artifact | None:
+        fitting = [a for a in self.artifacts if a.name == name and a.committed]
+        return next((a for a in fitting if alias in (*a.aliases, f"v{a.version}")), None)
+
+    def _described(self, artifact: Artifact) -> dict:
+        project = {"id": "p", "internalId": "p", "name": artifact.project, "entity": {"name": ENTITY}}
+        sequence = {"__typename": "ArtifactSequence", "name": artifact.name, "project": project}
+        return {
+            "__typename": "Artifact",
+            "id": artifact.id,
+            "artifactSequence": sequence,
+            "versionIndex": artifact.version,
+            "artifactType": {"name": artifact.kind},
+            "metadata": json.dumps(artifact.metadata),
+            "state": "COMMITTED",
+            "digest": artifact.digest,
+            "aliases": [
+                {"__typename": "ArtifactAlias", "id": alias, "alias": alias, "artifactCollection": sequence}
+                for alias in artifact.aliases
+            ],
+            "tags": [],
+            "size": sum(map(len, artifact.files.values())),
+            "fileCount": len(artifact.files) - 1,
+            "ttlDurationSeconds": 0,
+            "ttlIsInherited": False,
+            "createdAt": "2026-01-01T00:00:00",
+        } | dict.fromkeys(("description", "historyStep", "commitHash", "updatedAt"))
