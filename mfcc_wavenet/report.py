@@ -16,7 +16,7 @@ from mfcc_wavenet.evaluate import Sample, TeacherForced, first_utterances
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.parse import plain
 from mfcc_wavenet.settings import Settings
-from mfcc_wavenet.tracking import Tracker
+from mfcc_wavenet.tracking import SAMPLES_SEEN, Tracker
 from mfcc_wavenet.windows import Windows
 
 CONFIG = "config.yaml"  # in a run's folder: all its settings
@@ -54,7 +54,8 @@ class Report:
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
         """A teacher-forced pass over everything."""
         self.history.append({"step": step, "epoch": epochs, "samples_seen": samples_seen, "wrong": measured.wrong})
-        self._log({f"eval/{name}": value for name, value in measured.values().items()}, step)
+        values = {f"eval/{name}": value for name, value in measured.values().items()}
+        self._log(values | {SAMPLES_SEEN: samples_seen}, step)
         self._show(epochs, measured.nats, f"{measured.wrong:,}")
 
     def samples(self, step: int, model: MfccInverter) -> None:

@@ -33,6 +33,16 @@ SERVICE_SECONDS = 10  # that the service may take for an answer
 SLOWEST_UPLOAD = 2**20  # bytes per second that a server may take for an artifact
 LONGEST_ARTIFACT_NAME = 128  # W&B's own limit
 REASON_CHARACTERS = 160  # of wandb's message that fit into our one line
+SAMPLES_SEEN = "train/samples_seen"  # steps of different windows are no measure of the same thing; samples are
+AXES = {  # what is drawn over what; none of the patterns overlap, since wandb does not say which would count
+    "train/*": SAMPLES_SEEN,
+    "eval/*": SAMPLES_SEEN,
+    "score": SAMPLES_SEEN,
+    SAMPLES_SEEN: "step",  # a name counts before a pattern
+    "audio/*": "step",
+    "spectrogram/*": "step",
+    "curves": "step",
+}
 MODES = ("auto", "online", "offline", "disabled")
 IN_VENV = str(Path(sys.executable).with_name("wandb"))  # the program of this environment
 WANDB = "wandb" if shutil.which("wandb") == IN_VENV else f"{shlex.quote(sys.executable)} -m wandb"
@@ -86,10 +96,12 @@ class Tracker:
         self.online = offline_because is None
         self.run_id = self._run.id
         self.directory = Path(self._run.dir).parent
-        # Curves are drawn over our step, a value like others. wandb's own step must grow, or it drops the row. They
-        # are equal, except after resuming from a checkpoint that is older than the last row: wandb's counts on then.
+        # Our step is a value like others. wandb's own step must grow, or it drops the row. They are equal, except
+        # after resuming from a checkpoint that is older than the last row: wandb's counts on then. Summaries stay
+        # wandb's, the last value: "min" would make a mapping of each, which no sweep could take for its metric.
         self._run.define_metric("step", hidden=True)
-        self._run.define_metric("*", step_metric="step")
+        for metrics, axis in AXES.items():
+            self._run.define_metric(metrics, step_metric=axis)
         self._step: int | None = None  # ours, of the row being filled
         self._row = self._run.starting_step - 1  # wandb's, of the same row
         runs = shlex.quote(str(self.directory.parent))

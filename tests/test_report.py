@@ -55,6 +55,7 @@ def test_every_value_of_metrics_is_in_the_offline_run(run):
     assert [row["train/loss"] for row in train] == [row["loss"] for row in chassis.history if "loss" in row]
     evaluations = [row for row in rows(directory) if "eval/wrong" in row]
     assert [row["step"] for row in evaluations] == [10, 20]
+    assert all(row["train/samples_seen"] > 0 for row in evaluations)  # what they are drawn over
     assert evaluations[0]["eval/samples"] == 3200 and evaluations[0]["eval/nats"] > 0
 
 

@@ -93,6 +93,19 @@ def test_what_is_logged_offline_is_read_back(tmp_path):
     assert (summary["exit_code"], summary["tags"]) == (3, ["a tag"])
 
 
+def test_curves_are_drawn_over_samples_seen_and_summaries_are_plain(tmp_path):
+    """Runs with other windows stay comparable, and a sweep finds a number under each metric's own name."""
+    tracker = Tracker(settings(tmp_path, "offline"), name="n", config={})
+    for step, loss in ((1, 2.0), (2, 3.0)):
+        tracker.log({"train/loss": loss, "train/samples_seen": 100 * step}, step)
+    tracker.finish()
+    defined = [record["metric"] for record in records(tracker.directory) if record["type"] == "metric"]
+    axes = {metric.get("glob_name") or metric["name"]: metric.get("step_metric") for metric in defined}
+    assert axes["train/*"] == axes["eval/*"] == axes["score"] == "train/samples_seen" and axes["audio/*"] == "step"
+    summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(tracker.directory)))["summary"]
+    assert (summary["train/loss"], summary["train/samples_seen"]) == (3.0, 200)
+
+
 def test_without_credentials_a_run_is_offline_and_says_how_to_go_on(tmp_path, capfd):
     """One line on stderr holds two commands; the folder of one and the upload of the other exist."""
     tracker = Tracker(settings(tmp_path), name="n", config={})
