@@ -225,6 +225,27 @@ class Server:
             commands.append({"type": "exit"})
         return {"agentHeartbeat": {"agent": {"id": id}, "commands": json.dumps(commands)}}
 
+    # --- workspaces -------------------------------------------------------------------------------
+
+    def _Runs(self, project: str, **_: Any) -> dict:
+        runs = [run for run in self.runs.values() if run.project == project]
+        if not runs:
+            return {"project": None}
+        edges = [{"cursor": run.name, "node": self._listed(run)} for run in runs]
+        page = {"endCursor": None, "hasNextPage": False}
+        listed = {"edges": edges, "pageInfo": page}
+        return {"project": {"internalId": "1", "runCount": len(runs), "readOnly": False, "runs": listed}}
+
+    def _UpsertView2(self, **view: Any) -> dict:
+        self.views.append(view)
+        return {"upsertView": {"view": {"id": f"{len(self.views)}", "name": view["name"]}, "inserted": True}}
+
+    def _listed(self, run: Run) -> dict:
+        about = {"id": run.name, "name": run.name, "displayName": run.display_name, "sweepName": None, "tags": run.tags}
+        texts = {"config": json.dumps(run.config), "summaryMetrics": json.dumps(run.summary), "systemMetrics": "{}"}
+        user = {"user": {"name": ENTITY, "username": ENTITY}}
+        return about | texts | user | {"state": "finished", "createdAt": "2026-01-01T00:00:00", "projectId": "1"}
+
     # --- artifacts --------------------------------------------------------------------------------
 
     def _CreateArtifact(self, input: dict) -> dict:

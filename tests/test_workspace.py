@@ -1,0 +1,91 @@
+"""The workspace that is saved for a project: its panels show what runs log, and the service takes it."""
+
+import json
+import os
+import sys
+import warnings
+
+import pytest
+from conftest import GROUPS, compose_settings
+from wandb_server import ENTITY, Run, Server
+
+from mfcc_wavenet import workspace
+from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.tracking import run_config
+
+with warnings.catch_warnings(action="ignore"):  # about its own use of pydantic
+    for module in ("wandb_workspaces.workspaces", "wandb_workspaces.reports.v2"):
+        pytest.importorskip(module, reason="wandb-workspaces is an optional dependency")
+SOUND, PICTURE = "audio/01_lighthouse/generated", "spectrogram/01_lighthouse"
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """With one run, whose summary holds a sound and a picture."""
+    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
+        monkeypatch.delenv(variable)
+    server = Server()
+    for variable, value in {**server.environment, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.chdir(tmp_path)
+    server.runs["r"] = Run("r", "tests", "a run", summary={SOUND: {}, PICTURE: {}, "train/loss": 1.0})
+    yield server
+    server.close()
+
+
+def panels(spec: str) -> list[dict]:
+    sections = json.loads(spec)["section"]["panelBankConfig"]["sections"]
+    return [panel for section in sections for panel in section["panels"]]
+
+
+def test_the_saved_workspace_shows_what_runs_log(server, monkeypatch, capsys):
+    """Curves over samples seen, parallel coordinates, samples to zero, and the sounds and pictures of the project."""
+    monkeypatch.setattr(sys, "argv", ["workspace", f"{ENTITY}/tests"])
+    workspace.main()
+    assert f"/{ENTITY}/tests?nw=" in capsys.readouterr().out
+    (view,) = server.views
+    assert (view["entityName"], view["projectName"], view["displayName"]) == (ENTITY, "tests", "mfcc_wavenet")
+    shown = panels(view["spec"])
+    curves = [panel["config"] for panel in shown if panel["viewType"] == "Run History Line Plot"]
+    assert {"train/loss", "train/error", "eval/wrong", "score"} <= {curve["metrics"][0] for curve in curves}
+    assert {curve["xAxis"] for curve in curves} == {"train/samples_seen"}
+    kinds = {panel["viewType"] for panel in shown}
+    assert {"Parallel Coordinates Plot", "Bar Chart", "Scalar Chart", "Media Browser"} <= kinds
+    browsers = [panel["config"]["mediaKeys"] for panel in shown if panel["viewType"] == "Media Browser"]
+    assert browsers == [[SOUND], [PICTURE]]
+    (parallel,) = [panel["config"] for panel in shown if panel["viewType"] == "Parallel Coordinates Plot"]
+    axes = {column["accessor"] for column in parallel["columns"]}
+    assert {"config:window.value", "config:window.batch_size.value", "summary:score"} <= axes
+    assert ["samples_to_zero"] in [panel["config"]["metrics"] for panel in shown if panel["viewType"] == "Bar Chart"]
+
+
+def test_every_curve_is_a_metric_that_runs_log():
+    """A renamed metric does not leave an empty panel behind."""
+    from test_report import METRICS  # what Metrics knows, as its own tests have it
+
+    trained = {metric for metrics in workspace.CURVES.values() for metric in metrics if metric.startswith("train/")}
+    assert trained - {"train/update_ratio_speaker"} <= {f"train/{name}" for name in METRICS}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("tests", "named ENTITY/PROJECT"), ("a/b/c", "named ENTITY/PROJECT"), (f"{ENTITY}/nothing", "nothing")],
+)
+def test_what_is_no_project_is_refused(server, path, words):
+    """In one sentence, and nothing is saved."""
+    with pytest.raises(UserError, match=words):
+        workspace.save(path)
+    assert not server.views
+
+
+def test_every_axis_is_a_setting_or_a_group():
+    """As the config of a run names them."""
+    names = run_config(compose_settings(), dict.fromkeys(GROUPS))
+    assert set(workspace.VARIED) <= names.keys()
+
+
+def test_without_the_package_a_sentence_says_how_to_install_it(monkeypatch):
+    """It is an option."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install wandb-workspaces"):
+        workspace.save(f"{ENTITY}/tests")
