@@ -1,7 +1,7 @@
 """What hypothesis draws: small architectures, and small corpora of real sound for them to work on."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -54,10 +54,12 @@ class Architecture:
     upsampling: UpsamplingSettings
     wavenet: WavenetSettings
     window: WindowSettings
+    dilations: tuple[int, ...] | None = None  # instead of the doubling ones that the settings give
 
     @property
     def geometry(self) -> Geometry:
-        return Geometry.of(FEATURES, self.upsampling, self.wavenet, self.window)
+        geometry = Geometry.of(FEATURES, self.upsampling, self.wavenet, self.window)
+        return geometry if self.dilations is None else replace(geometry, dilations=self.dilations)
 
     def model(self, seed: int = 0) -> MfccInverter:
         """The network with weights far larger than a trainer would draw: what it sees, it reacts to."""
@@ -102,7 +104,8 @@ def architectures(draw, quantization_channels=(4, 300), speaker_channels=(0, 2),
         speaker_channels=draw(st.sampled_from(speaker_channels)),
     )
     window = WindowSettings(samples=draw(st.integers(1, 60)), batch_size=draw(st.integers(1, 4)))
-    return Architecture(upsampling, wavenet, window)
+    uneven = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)
+    return Architecture(upsampling, wavenet, window, draw(st.none() | uneven))
 
 
 @cache
