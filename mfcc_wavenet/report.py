@@ -45,7 +45,7 @@ class Report:
     def row(self, step: int, epochs: float, values: dict[str, float]) -> None:
         """A row of metrics, accumulated since the last one."""
         wrong = round(values["error"] * self.windows.corpus.samples)
-        self.history.append({"step": step, "epoch": epochs, **values, "wrong_estimate": wrong})
+        self.history.append({"step": step, **values, "wrong_estimate": wrong})
         logged = {f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}
         self._log(logged, step)
         self.samples_per_second = values["samples_per_second"]
@@ -53,7 +53,7 @@ class Report:
 
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
         """A teacher-forced pass over everything."""
-        self.history.append({"step": step, "epoch": epochs, "samples_seen": samples_seen, "wrong": measured.wrong})
+        self.history.append({"step": step, "samples_seen": samples_seen, "wrong": measured.wrong})
         values = {f"eval/{name}": value for name, value in measured.values().items()}
         self._log(values | {SAMPLES_SEEN: samples_seen}, step)
         self._show(epochs, measured.nats, f"{measured.wrong:,}")

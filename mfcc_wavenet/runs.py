@@ -22,7 +22,7 @@ from mfcc_wavenet.corpus import prepare, read_audio
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.evaluate import first_utterances
 from mfcc_wavenet.parse import plain
-from mfcc_wavenet.report import RESULTS
+from mfcc_wavenet.report import HISTORY, RESULTS, logged_rows
 from mfcc_wavenet.tracking import flat
 from mfcc_wavenet.windows import Windows
 
@@ -115,7 +115,7 @@ def _told_apart(runs: list[Run]) -> list[Run]:
 
 def _of_folder(folder: Path, audio: bool) -> Run:
     checkpoint = checkpoints.load(folder / CHECKPOINT)
-    training, results = checkpoint.training, folder / RESULTS
+    results = folder / RESULTS
     try:
         measured = json.loads(results.read_text()) if results.is_file() else {}
     except ValueError as error:
@@ -125,16 +125,9 @@ def _of_folder(folder: Path, audio: bool) -> Run:
         source=_short(folder),
         settings=flat(plain(checkpoint.settings)),
         results=measured,
-        history=[_as_logged(row) for row in training["history"]] if training else [],
-        sounds=(_of_files(folder, checkpoint) if training else _anew(checkpoint)) if audio else {},
+        history=[_numbers(row) for row in logged_rows(folder / HISTORY)],
+        sounds=(_of_files(folder, checkpoint) if checkpoint.training else _anew(checkpoint)) if audio else {},
     )
-
-
-def _as_logged(row: Row) -> Row:
-    """A row of a checkpoint's history under the names that W&B has for its values."""
-    part = "eval" if "wrong" in row else "train"
-    axes = {"step": "step", "epoch": "train/epoch", "samples_seen": "train/samples_seen"}
-    return _numbers({axes.get(key, f"{part}/{key}"): value for key, value in row.items()})
 
 
 def _of_files(folder: Path, checkpoint: Checkpoint) -> dict[str, Sound]:
