@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from mfcc_wavenet import sweep_report
@@ -57,9 +59,15 @@ def sweep(
         raise UserError(f"{path} has no run_cap, and {file.method} has no end: --count=20 gives it one.")
     folder = Path(settings.pop("runs", "runs")) / "sweeps" / file.name
     trials = Trials(file, folder, storage, settings)
-    with Interruption() as interruption:
-        _Sweep(file, trials, most, jobs, interruption).run()
-    sweep_report.conclude(trials, folder)
+    try:
+        with Interruption() as interruption:
+            _Sweep(file, trials, most, jobs, interruption).run()
+        sweep_report.conclude(trials, folder)
+    except (StorageInternalError, SQLAlchemyError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"The sweep's database has failed ({reason}); the same command goes on once it works."
+        ) from error
 
 
 def _settings(overrides: list[str], program: str) -> dict[str, str]:
@@ -126,9 +134,9 @@ class _Sweep:
                     self._watch(started)
             if self.interruption.signal_number:
                 raise Interrupted("Stopped; the same command goes on from here.", self.interruption.signal_number)
-        finally:  # a second Ctrl-C, or a mistake of ours: nothing is left running
+        finally:  # a second Ctrl-C, or a database that is gone: runs end, and those that were not asked before save
             for started in self.at_work:
-                started.process.kill()
+                started.process.terminate()
 
     def _begin(self) -> bool:
         """Fills the jobs; says whether it began anything."""

@@ -1,6 +1,7 @@
 """What came of a sweep: a table of its runs, and pictures of what mattered."""
 
 import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -135,4 +136,4 @@ def _compare(folders: list[Path]) -> str:
 
 
 def _python() -> str:
-    return "python" if sys.prefix == sys.base_prefix else shlex.quote(sys.executable)
+    return "python" if shutil.which("python") == sys.executable else shlex.quote(sys.executable)

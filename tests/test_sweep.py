@@ -24,7 +24,7 @@ from mfcc_wavenet.sweep import sweep
 
 PATIENCE = 120  # seconds
 
-# Six rows, the score of each nearer to x; goes on where it stands; says when it began and ended.
+# Six rows, PAUSE seconds each, with scores that near x; goes on where it stands; says when it began and ended.
 PROGRAM = """\
 import json, os, signal, sys, time
 from pathlib import Path
@@ -50,12 +50,16 @@ if settings["x"] == settings.get("refused"):
     print("a bar 10%\\ra bar 20%")
     print(f"x={settings['x']} is too large.")
     sys.exit(2)
+while "together" in settings and len(list(folder.parent.glob("*/said"))) < 2:
+    time.sleep(0.01)
 history = folder / "history.jsonl"
 done = len(history.read_text().splitlines()) if history.exists() else 0
 for step in range(done, 6):
-    time.sleep(float(settings.get("pause", 0.01)))
+    if (settings["x"], step) == (settings.get("slow"), 3):
+        time.sleep(60)
     with open(history, "a") as file:
         file.write(json.dumps({"step": step, "score": float(settings["x"]) + 1 / (step + 1)}) + "\\n")
+    time.sleep(float(os.environ.get("PAUSE", 0.01)))
 say("ended")
 """
 GRID = """\
@@ -98,15 +102,15 @@ def trials() -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="sweep", storage="sqlite:///runs/sweeps/sweep/study.db").trials
 
 
-def start(*words: str) -> subprocess.Popen:
-    """The real command, in a process group of its own; it returns once a run has logged something."""
+def start(pause: float, runs: int, *words: str) -> subprocess.Popen:
+    """The real command, in a process group of its own; it returns once that many runs have logged something."""
     line = [sys.executable, "-m", "mfcc_wavenet.sweep", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PAUSE": str(pause)}
     process = subprocess.Popen(
         line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     )
     deadline = time.monotonic() + PATIENCE
-    while not list(Path("runs/sweeps/sweep").glob("*/history.jsonl")):
+    while len(list(Path("runs/sweeps/sweep").glob("*/history.jsonl"))) < runs:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
     return process
@@ -137,8 +141,8 @@ def test_a_run_is_given_what_the_agent_would_give_it():
 
 
 def test_jobs_are_done_at_a_time():
-    """Two, neither one nor three."""
-    sweep(written(GRID), jobs=2, overrides=["pause=0.03"])
+    """Two: the first one waits until the second has begun. Never three."""
+    sweep(written(GRID), jobs=2, overrides=["together=1"])
     changes = [(float(at), {"began": 1, "ended": -1}[event]) for lines in said().values() for event, at, _ in lines]
     at_work = [sum(change for _, change in sorted(changes)[: n + 1]) for n in range(len(changes))]
     assert max(at_work) == 2 and at_work[-1] == 0
@@ -172,10 +176,10 @@ def test_bayes_draws_where_it_was_good():
 def test_a_run_that_falls_behind_is_stopped():
     """Its program is asked to end, it counts as stopped early, and the better ones go on to their end."""
     text = GRID + "early_terminate: {type: hyperband, min_iter: 3, eta: 2}\n"
-    sweep(written(text), overrides=["pause=0.1"])
+    sweep(written(text), overrides=["slow=8"])
     assert events() == [["began", "ended"], ["began", "ended"], ["began", "stopped"], ["began", "ended"]]
     assert [trial.state.name for trial in trials()] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
-    assert 3 <= len(trials()[2].intermediate_values) < 6
+    assert len(trials()[2].intermediate_values) == 3
 
 
 def test_a_run_that_fails_is_told_of_and_the_others_go_on(capsys):
@@ -193,7 +197,7 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(capsys):
 
 def test_killed_with_its_runs_a_sweep_goes_on_with_them():
     """The same runs, with the same settings and folders, and none twice."""
-    process = start(str(written(RANDOM)), "--jobs=2", "pause=0.3")
+    process = start(5.0, 2, str(written(RANDOM)), "--jobs=2")
     pids = [int(lines[0][2]) for lines in said().values()]
     for pid in (process.pid, *pids):
         os.kill(pid, signal.SIGKILL)
@@ -201,7 +205,7 @@ def test_killed_with_its_runs_a_sweep_goes_on_with_them():
     begun = list(said())
     assert begun and all(trial.state.name == "RUNNING" for trial in trials())
     before = [trial.params for trial in trials() if trial.params]
-    sweep(written(RANDOM), jobs=2, overrides=["pause=0.3"])
+    sweep(written(RANDOM), jobs=2)
     assert [trial.params for trial in trials()][: len(before)] == before
     assert len(said()) == len(trials()) == 5 and list(said())[: len(begun)] == begun
     assert [lines[-1] for lines in events()] == ["ended"] * 5
@@ -211,10 +215,10 @@ def test_killed_with_its_runs_a_sweep_goes_on_with_them():
 
 def test_killed_alone_a_sweep_leaves_its_runs_to_end(capsys):
     """The next call waits for what still runs, and takes it down, instead of running it beside itself."""
-    process = start(str(written(GRID)), "--count=1", "pause=0.4")
+    process = start(1.0, 1, str(written(GRID)), "--count=1")
     process.kill()
     process.communicate()
-    sweep(written(GRID), overrides=["pause=0.4"], count=1)
+    sweep(written(GRID), count=1)
     assert events()[0] == ["began", "ended", "began", "ended"], "it is asked again, and has nothing left to do"
     assert len({pid for _, _, pid in said()["000+x-4"]}) == 2
     assert trials()[0].state.name == "COMPLETE" and len(said()) == 1
@@ -223,19 +227,19 @@ def test_killed_alone_a_sweep_leaves_its_runs_to_end(capsys):
 
 def test_ctrl_c_ends_the_runs_and_the_same_command_goes_on():
     """Each is asked to save itself; exit code 130."""
-    process = start(str(written(GRID)), "--jobs=2", "pause=0.2")
+    process = start(5.0, 2, str(written(GRID)), "--jobs=2")
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and err == "Stopped; the same command goes on from here.\n"
     assert events() == [["began", "stopped"]] * len(said()) and "000 was interrupted" in out
-    sweep(written(GRID), overrides=["pause=0.2"], jobs=4)
+    sweep(written(GRID), jobs=4)
     assert events()[0] == ["began", "stopped", "began", "ended"] and len(said()) == 4
 
 
 def test_two_sweeps_share_a_database():
     """Each run is one's or the other's, and both end with all of them."""
     written(RANDOM)
-    line = [sys.executable, "-m", "mfcc_wavenet.sweep", "sweep.yaml", "pause=0.02", "--jobs=2"]
+    line = [sys.executable, "-m", "mfcc_wavenet.sweep", "sweep.yaml", "--jobs=2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     both = [subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outs = [process.communicate(timeout=PATIENCE)[0] for process in both]
