@@ -30,7 +30,7 @@ HOP_LENGTH, FRAME_CHANNELS = 160, 39
 WIDE = UpsamplingSettings((256,), 3, (160,), (160,), 32, 0.0)
 STAGED = UpsamplingSettings((), 1, (5, 4, 4, 2), (25, 16, 16, 16), 128, 0.0)
 NETWORKS = {
-    "baseline": (WIDE, WavenetSettings(256, 64, 64, 128, 128, 2, 6, 2, 0)),
+    "baseline": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0)),
     "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10)),
 }
 RUNS = 5

@@ -24,8 +24,10 @@ class Weights(NamedTuple):
 
     embedding: np.ndarray  # (Q, C)
     conditioning: np.ndarray  # (layers, panels of 2GP, conditioning channels, PANEL)
-    gates: np.ndarray  # (layers, panels of 2GP, taps * C, PANEL), a panel of filters and one of gates in turns
-    gate_biases: np.ndarray  # (layers, 2GP)
+    gates: (
+        np.ndarray
+    )  # (layers, panels of 2GP, taps * C, PANEL), each half of filters, times -2, half of gates, times -1
+    gate_biases: np.ndarray  # (layers, 2GP), likewise
     residuals: np.ndarray  # (layers - 1, panels of CP, G, PANEL)
     residual_biases: np.ndarray  # (layers - 1, CP)
     skip: np.ndarray  # (panels, layers * G, PANEL)
@@ -73,15 +75,15 @@ def _uncounted(_, arrays):
 
 
 @njit(cache=True, forceinline=True)
-def _exponential(x, factor, powers):
-    """e^(factor x) = x * 2^(powers - 127) afterwards, in a loop without calls, which fills vector registers.
+def _exponential(x, powers):
+    """e^x = x * 2^(powers - 127) afterwards, in a loop without calls, which fills vector registers.
 
-    e^y = 2^k e^r with k whole and |r| < 0.35: e^r is a polynomial of degree 6 (the Taylor series, exact to 1e-7
+    e^x = 2^k e^r with k whole and |r| < 0.35: e^r is a polynomial of degree 6 (the Taylor series, exact to 1e-7
     there), and 2^k a float whose exponent bits are k.
     """
     for index in range(x.shape[0]):
         # Beyond 60, tanh and sigmoid are what they are at 60.
-        y = min(max(x[index] * factor, np.float32(-60)), np.float32(60))
+        y = min(max(x[index], np.float32(-60)), np.float32(60))
         whole = np.floor(fma(y, LOG2_E, np.float32(0.5)))
         rest = fma(-whole, LN_2_LOW, fma(-whole, LN_2_HIGH, y))
         series = np.float32(1 / 720)
@@ -92,16 +94,12 @@ def _exponential(x, factor, powers):
 
 
 @njit(cache=True, forceinline=True)
-def _gate(gated, filters, gates, filter_powers, gate_powers):
-    """gated = tanh(filters) * sigmoid(gates); the others are overwritten."""
-    _exponential(filters, np.float32(-2), filter_powers)
-    _exponential(gates, np.float32(-1), gate_powers)
-    filter_scale, gate_scale = filter_powers.view(np.float32), gate_powers.view(np.float32)
+def _gate(gated, filters, gates, filter_scale, gate_scale):
+    """gated = tanh * sigmoid, from e^-2x of the filters and e^-x of the gates, each with its power of two beside it."""
     one = np.float32(1)
     for index in range(gated.shape[0]):
         # tanh(x) = (1 - e^-2x) / (1 + e^-2x), sigmoid(x) = 1 / (1 + e^-x)
-        tanh = filters[index] * filter_scale[index]
-        sigmoid = gates[index] * gate_scale[index]
+        tanh, sigmoid = filters[index] * filter_scale[index], gates[index] * gate_scale[index]
         gated[index] = (one - tanh) / ((one + tanh) * (one + sigmoid))
 
 
@@ -170,29 +168,29 @@ def _look_ahead(memory, weights, conditioning, rank, team):
 @njit(cache=True, forceinline=True)
 def _gate_layer(memory, weights, conditioning, position, layer, lanes, rank, team):
     """gated of one layer: this thread's channels."""
-    pairs = weights.gates.shape[1] // 2
-    first, stop = share(pairs, rank, team)
-    begin, end = 2 * first * PANEL * lanes, 2 * stop * PANEL * lanes
-    rows = memory.both[begin:end]
+    first, stop = share(weights.gates.shape[1], rank, team)
+    begin, end = first * PANEL, stop * PANEL
+    rows = memory.both[begin * lanes : end * lanes]
     # Either way a sum runs over bias, conditioning and taps, in this order.
     if lanes == 1:
         ahead = memory.ahead[position % LANES, layer, begin:end]
         for row in range(rows.shape[0]):
             rows[row] = ahead[row]
     else:
-        _fill(rows, weights.gate_biases[layer, 2 * first * PANEL : 2 * stop * PANEL], lanes)
-        add_product(rows, weights.conditioning[layer, 2 * first : 2 * stop], conditioning[position], lanes)
-    add_product(rows, weights.gates[layer, 2 * first : 2 * stop], memory.taps, lanes)
-    gated, powers, size = memory.gated[layer], memory.powers[begin:end], PANEL * lanes
-    for pair in range(stop - first):
-        out = gated[(first + pair) * size : (first + pair + 1) * size]
-        filters, gates = 2 * pair * size, (2 * pair + 1) * size
+        _fill(rows, weights.gate_biases[layer, begin:end], lanes)
+        add_product(rows, weights.conditioning[layer, first:stop], conditioning[position], lanes)
+    add_product(rows, weights.gates[layer, first:stop], memory.taps, lanes)
+    powers = memory.powers[begin * lanes : end * lanes]
+    _exponential(rows, powers)
+    scale, half = powers.view(np.float32), PANEL // 2 * lanes
+    for panel in range(stop - first):
+        filters, gates = 2 * panel * half, (2 * panel + 1) * half
         _gate(
-            out,
-            rows[filters : filters + size],
-            rows[gates : gates + size],
-            powers[filters : filters + size],
-            powers[gates : gates + size],
+            memory.gated[layer, (first + panel) * half : (first + panel + 1) * half],
+            rows[filters : filters + half],
+            rows[gates : gates + half],
+            scale[filters : filters + half],
+            scale[gates : gates + half],
         )
 
 
