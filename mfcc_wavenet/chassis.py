@@ -18,10 +18,11 @@ from mfcc_wavenet.corpus import prepare
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.evaluate import TeacherForced, reproduced, teacher_forced
 from mfcc_wavenet.geometry import Geometry
+from mfcc_wavenet.history import RESULTS, samples_to_zero, score
 from mfcc_wavenet.interrupt import Interrupted, Interruption, leave_signals_to_parent
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.metrics import Metrics
-from mfcc_wavenet.report import RESULTS, Report, samples_to_zero, score
+from mfcc_wavenet.report import Report
 from mfcc_wavenet.settings import Settings
 from mfcc_wavenet.tracking import Tracker, run_config
 from mfcc_wavenet.windows import Batch, Position, Windows

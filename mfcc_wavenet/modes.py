@@ -13,7 +13,8 @@ from mfcc_wavenet.checkpoint import Checkpoint
 from mfcc_wavenet.corpus import prepare
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.evaluate import reproduced, teacher_forced
-from mfcc_wavenet.report import RESULTS, write_json
+from mfcc_wavenet.history import RESULTS
+from mfcc_wavenet.report import write_json
 from mfcc_wavenet.settings import Settings
 from mfcc_wavenet.tracking import Tracker, run_config, swept
 from mfcc_wavenet.windows import Windows

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import soundfile
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from mfcc_wavenet import pictures
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.evaluate import Sample, TeacherForced, first_utterances
+from mfcc_wavenet.history import HISTORY, RESULTS, append_row, forget_rows_after, score
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.parse import plain
 from mfcc_wavenet.settings import Settings
@@ -20,8 +20,6 @@ from mfcc_wavenet.tracking import SAMPLES_SEEN, Tracker
 from mfcc_wavenet.windows import Windows
 
 CONFIG = "config.yaml"  # in a run's folder: all its settings
-RESULTS = "results.json"  # in a run's folder: the run is finished
-HISTORY = "history.jsonl"  # in a run's folder: what was logged, a row a line, for whoever watches the run
 
 
 class Report:
@@ -34,7 +32,7 @@ class Report:
         self.folder = folder
         self.tracker = tracker
         self.history = history
-        self._forget_rows_after(history[-1]["step"] if history else -1)
+        forget_rows_after(folder / HISTORY, history[-1]["step"] if history else -1)
         self.samples_per_second = 0.0
         # A terminal is redrawn twice a second; a log file gets a line every half minute.
         self.bar = tqdm(total=settings.train.steps, unit="step", mininterval=0.5 if sys.stderr.isatty() else 30)
@@ -107,15 +105,7 @@ class Report:
         """With the score beside them, which the last row of the history may have lowered."""
         values = values | {"score": score(self.history, self.windows.corpus.samples)}
         self.tracker.log(values, step)
-        with _told(self.folder), open(self.folder / HISTORY, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-
-    def _forget_rows_after(self, step: int) -> None:
-        """A run that was killed goes on from its checkpoint, and logs what came after that again."""
-        path = self.folder / HISTORY
-        kept = [line for line in logged_rows(path) if line["step"] <= step]
-        with _told(self.folder):
-            path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        append_row(self.folder / HISTORY, {"step": step, **values})
 
     def _show(self, epochs: float, nats: float, wrong: str) -> None:
         self.bar.set_postfix_str(
@@ -125,48 +115,6 @@ class Report:
 
     def _listen(self, model: MfccInverter) -> Iterator[Sample]:
         return first_utterances(model, self.windows, self.settings)
-
-
-def score(history: list[dict], samples: int) -> float:
-    """What a sweep minimises: one number for "reaches zero error with the fewest samples seen".
-
-    history: rows with "wrong" (samples, of a whole teacher-forced pass) or "error" (a fraction, of the training
-    windows since the last such row), at least one; samples: of the corpus.
-
-    Until a pass finds nothing wrong, it is the lowest error of all passes, and before the first pass the lowest error
-    while training, which is never taken for less than one wrong sample. From then on it is -1 / (1 + epochs), with
-    the epochs, samples seen over samples, that it took: below any error, and the lower the sooner.
-    """
-    seen = samples_to_zero(history)
-    if seen is not None:
-        return -1 / (1 + seen / samples)
-    passes = [row["wrong"] / samples for row in history if "wrong" in row]
-    return min(passes) if passes else max(1 / samples, min(row["error"] for row in history if "error" in row))
-
-
-def samples_to_zero(history: list[dict]) -> int | None:
-    """Samples seen when a whole pass first found none wrong; None if none did."""
-    return next((row["samples_seen"] for row in history if row.get("wrong") == 0), None)
-
-
-def logged_rows(path: Path) -> list[dict]:
-    """The rows of a run's history.jsonl so far, under the names that W&B has them under; none if there is no file.
-
-    A line that is being written, or was when its run was killed, is left out.
-    """
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{folder / HISTORY} could not be written ({error.strerror or error}); the last checkpoint there is "
-            "whole, and the same command goes on from it."
-        ) from error
 
 
 def write_json(path: Path, values: dict) -> None:

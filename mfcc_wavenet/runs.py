@@ -21,8 +21,8 @@ from mfcc_wavenet.checkpoint import Checkpoint
 from mfcc_wavenet.corpus import prepare, read_audio
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.evaluate import first_utterances
+from mfcc_wavenet.history import HISTORY, RESULTS, logged_rows
 from mfcc_wavenet.parse import plain
-from mfcc_wavenet.report import HISTORY, RESULTS, logged_rows
 from mfcc_wavenet.tracking import flat
 from mfcc_wavenet.windows import Windows
 

@@ -23,9 +23,9 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from mfcc_wavenet import sweep_report
 from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.history import HISTORY, RESULTS, logged_rows
 from mfcc_wavenet.interrupt import Interrupted, Interruption
 from mfcc_wavenet.parse import near, setting_names
-from mfcc_wavenet.report import HISTORY, RESULTS, logged_rows
 from mfcc_wavenet.sweep_file import OURS, SweepFile, read
 from mfcc_wavenet.trials import Run, Trials, rows
 

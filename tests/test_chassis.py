@@ -16,8 +16,8 @@ from wandb_runs import wandb
 from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet.chassis import Chassis
 from mfcc_wavenet.errors import UserError
+from mfcc_wavenet.history import score
 from mfcc_wavenet.modes import with_settings
-from mfcc_wavenet.report import score
 
 # Everything that has a state is on: jitter draws random numbers, averaging keeps a second model.
 STATEFUL = ("upsampling.jitter=0.2", "optim.ema_decay=0.9", "train.log_interval=7", "train.sample_interval=0")

@@ -14,8 +14,8 @@ from mfcc_wavenet.chassis import CHECKPOINT, Chassis
 from mfcc_wavenet.errors import UserError
 from mfcc_wavenet.experiments import EXPERIMENTS, LARGEST_CHECKPOINT
 from mfcc_wavenet.geometry import Geometry
+from mfcc_wavenet.history import RESULTS
 from mfcc_wavenet.modes import pin
-from mfcc_wavenet.report import RESULTS
 from mfcc_wavenet.settings import Settings, UpsamplingSettings, WavenetSettings, WindowSettings
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))

@@ -15,7 +15,7 @@ from mfcc_wavenet import checkpoint as checkpoints
 from mfcc_wavenet import mulaw
 from mfcc_wavenet.chassis import Chassis
 from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.report import logged_rows, score
+from mfcc_wavenet.history import logged_rows
 
 METRICS = {
     "loss", "bits_per_sample", "error", "errors", "avg_prob_target", "avg_max", "peak_dist", "grad_norm",
@@ -94,19 +94,6 @@ def test_a_resumed_run_logs_no_row_twice(small, tmp_path):
     checkpoint = replace(checkpoints.load(half.checkpoint_path), settings=chassis.settings)
     Chassis(chassis.settings, tmp_path / "run", checkpoint).train()
     assert [row["step"] for row in logged_rows(tmp_path / "run" / "history.jsonl")] == steps
-
-
-def test_the_score_ranks_runs_as_one_would():
-    """Sooner zero, then later zero, then the lowest error; whole passes count more than training windows."""
-    row = {"samples_seen": 50, "error": 0.3}
-    sooner, later = ([row, {"samples_seen": seen, "wrong": 0}] for seen in (100, 900))
-    one_wrong = [row, {"samples_seen": 100, "wrong": 1}]
-    more_wrong = [row, {"samples_seen": 100, "wrong": 2}, {"samples_seen": 150, "wrong": 9}]
-    no_pass = [{"samples_seen": 50, "error": 0.0}]
-    scores = [score(history, 100) for history in (sooner, later, one_wrong, more_wrong, [row])]
-    assert scores == [-1 / 2, -1 / 10, 0.01, 0.02, 0.3]
-    assert score(no_pass, 100) == 0.01, "windows without a mistake are no proof of zero"
-    assert score([*later, {"samples_seen": 950, "wrong": 3}], 100) == -1 / 10, "what was reached stays reached"
 
 
 def test_original_and_generated_audio_are_in_the_offline_run(run):

@@ -111,7 +111,9 @@ def start(pause: float, runs: int, *words: str) -> subprocess.Popen:
     )
     deadline = time.monotonic() + PATIENCE
     while len(list(Path("runs/sweeps/sweep").glob("*/history.jsonl"))) < runs:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"no run has begun: {process.communicate()}")
         time.sleep(0.05)
     return process
 
