@@ -13,6 +13,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from mfcc_wavenet.parse import plain
 from mfcc_wavenet.settings import Settings, TrackingSettings
 
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not for ever
+CLOSE_SECONDS = 10.0  # for wandb's own process to end
 FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own choice is 15
 ID_CHARACTERS = 80  # of the name in a run's id, of which wandb allows 128
 SERVICE_SECONDS = 10  # that the service may take for an answer
@@ -299,8 +301,15 @@ def _open(settings: TrackingSettings, run: dict[str, Any]) -> tuple[Any, str | N
 
 
 def _close() -> None:
-    with contextlib.suppress(Exception, SystemExit):  # it would exit when its own process failed
-        wandb.teardown()
+    """End wandb's own process. One that was asked in its first moments may never hear of it: it ends with ours."""
+
+    def end() -> None:
+        with contextlib.suppress(Exception, SystemExit):  # it would exit when its own process failed
+            wandb.teardown()
+
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(CLOSE_SECONDS)
 
 
 def _writable(folder: str) -> Path:
