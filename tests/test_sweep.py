@@ -177,7 +177,7 @@ def test_bayes_draws_where_it_was_good():
 
 def test_a_run_that_falls_behind_is_stopped():
     """Its program is asked to end, it counts as stopped early, and the better ones go on to their end."""
-    text = GRID + "early_terminate: {type: hyperband, min_iter: 3, eta: 2}\n"
+    text = GRID + "early_terminate: {type: hyperband, max_iter: 6, s: 1, eta: 2}\n"  # judged once, at row 3
     sweep(written(text), overrides=["slow=8"])
     assert events() == [["began", "ended"], ["began", "ended"], ["began", "stopped"], ["began", "ended"]]
     assert [trial.state.name for trial in trials()] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
