@@ -24,9 +24,7 @@ class Weights(NamedTuple):
 
     embedding: np.ndarray  # (Q, C)
     conditioning: np.ndarray  # (layers, panels of 2GP, conditioning channels, PANEL)
-    gates: (
-        np.ndarray
-    )  # (layers, panels of 2GP, taps * C, PANEL), each half of filters, times -2, half of gates, times -1
+    gates: np.ndarray  # (layers, panels of 2GP, taps * C, PANEL): half of filters, times -2, half of gates, times -1
     gate_biases: np.ndarray  # (layers, 2GP), likewise
     residuals: np.ndarray  # (layers - 1, panels of CP, G, PANEL)
     residual_biases: np.ndarray  # (layers - 1, CP)
@@ -93,7 +91,7 @@ def _exponential(x, powers):
         powers[index] = (np.int32(whole) + np.int32(127)) << np.int32(23)
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, forceinline=True, error_model="numpy")  # asked for a zero before each division, a loop is scalar
 def _gate(gated, filters, gates, filter_scale, gate_scale):
     """gated = tanh * sigmoid, from e^-2x of the filters and e^-x of the gates, each with its power of two beside it."""
     one = np.float32(1)

@@ -17,6 +17,7 @@ PANEL = 64  # rows
 LANES = 16  # vectors side by side, as many floats as the widest registers hold
 # Rows whose sums are kept in registers while the columns pass: there are 32 of 16 floats, or 16 of 8.
 ROWS_AT_ONCE = 16 if binding.get_host_cpu_features().get("avx512f") else 4
+BLOCK = 64  # columns of a panel that stay, with the vectors' elements there, in the smallest cache while rows pass
 AHEAD = 512  # floats of a panel that are fetched before their turn
 
 _INDEX, _FLOAT, _BYTE = ir.IntType(64), ir.FloatType(), ir.IntType(8)
@@ -42,8 +43,9 @@ def add_product(out, panels, vectors, lanes):
         rows = out[panel * PANEL * lanes :]
         if lanes == 1:
             _add_to_one(rows, panels[panel], vectors)
-        else:
-            _add_to_lanes(rows, panels[panel], vectors)
+            continue
+        for column in range(0, panels.shape[1], BLOCK):
+            _add_to_lanes(rows, panels[panel, column : column + BLOCK], vectors[column * LANES :])
 
 
 @intrinsic
@@ -75,25 +77,29 @@ def _add_to_one(_, out, panel, vector):
 
 
 @intrinsic
-def _add_to_lanes(_, out, panel, vectors):
-    """Sums of a row's lanes to a register; each weight is multiplied with the vectors' elements in its column."""
+def _add_to_lanes(_, out, block, vectors):
+    """Sums of a row's lanes to a register; each weight is multiplied with the vectors' elements in its column.
+
+    Meanwhile the block that comes next in memory is fetched, as many floats at each turn as are multiplied.
+    """
 
     def generate(context, builder, signature, arguments):
-        out, panel, vectors, columns = _pointers(context, builder, signature, arguments)
-        next_panel = builder.mul(columns, _INDEX(PANEL))
+        out, block, vectors, columns = _pointers(context, builder, signature, arguments)
+        next_block = builder.gep(block, [builder.mul(columns, _INDEX(PANEL))])
         for first in range(0, PANEL, ROWS_AT_ONCE):
             rows = range(first, first + ROWS_AT_ONCE)
             sums = _Registers(builder, [_at(builder, out, row * LANES) for row in rows])
+            to_fetch = builder.gep(next_block, [builder.mul(columns, _INDEX(first))])
             with cgutils.for_range(builder, columns) as loop:
                 elements = _load(builder, builder.gep(vectors, [builder.mul(loop.index, _INDEX(LANES))]))
-                column = builder.gep(panel, [builder.mul(loop.index, _INDEX(PANEL))])
-                _fetch(builder, builder.gep(column, [builder.add(next_panel, _INDEX(first))]))
+                column = builder.gep(block, [builder.mul(loop.index, _INDEX(PANEL))])
+                _fetch(builder, builder.gep(to_fetch, [builder.mul(loop.index, _INDEX(ROWS_AT_ONCE))]))
                 for register, row in enumerate(rows):
                     sums.add_product(register, _spread(builder, _at(builder, column, row)), elements)
             sums.store()
         return context.get_dummy_value()
 
-    return types.none(out, panel, vectors), generate
+    return types.none(out, block, vectors), generate
 
 
 class _Registers:
