@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from glob import glob
 from pathlib import Path
 from typing import NamedTuple
@@ -58,8 +58,15 @@ def convert(path: Path, checkpoint: Checkpoint, command: Command) -> None:
 
 def _convert_one(given: Given, inverter: Inverter, command: Command) -> None:
     _refuse(given, inverter)
-    started = time.perf_counter()
-    (codes,) = _generate([given], inverter, command)
+    frames, started = given.mfcc.shape[1], time.perf_counter()
+    samples = inverter.geometry.samples_of(frames) if given.audio is None else len(given.audio)
+    with tqdm(desc="generating", total=samples, unit="sample", unit_scale=True, leave=False, disable=None) as bar:
+
+        def progress(more: int) -> None:
+            bar.set_postfix_str(_speed(bar.n + more, inverter, started), refresh=False)
+            bar.update(more)
+
+        (codes,) = _generate([given], inverter, command, progress)
     _write(given, codes, inverter)
     print(f"{given.output}: {len(codes):,} samples, {_speed(len(codes), inverter, started)}.")
     if given.audio is not None:
@@ -75,17 +82,20 @@ def _convert_all(inputs: list[Path], folder: Path, path: Path, inverter: Inverte
     bar = tqdm(zip(inputs, _names(inputs, folder)), "generating", len(inputs), unit="file", leave=False, disable=None)
     waiting: list[Given] = []
 
+    def progress(more: int) -> None:
+        nonlocal samples
+        samples += more
+        bar.set_postfix_str(_speed(samples, inverter, started))
+
     def finish() -> None:
         """What waits is generated side by side, and written."""
-        nonlocal made, samples
+        nonlocal made
         batch = waiting.copy()
         waiting.clear()
-        for given, codes in zip(batch, _generate(batch, inverter, command)):
+        for given, codes in zip(batch, _generate(batch, inverter, command, progress)):
             with _noting(failures):
                 _write(given, codes, inverter)
                 made += 1
-                samples += len(codes)
-        bar.set_postfix_str(_speed(samples, inverter, started))
 
     for source, output in bar:
         with _noting(failures):
@@ -199,8 +209,10 @@ def _refuse(given: Given, inverter: Inverter) -> None:
         _unfinished(given.output).unlink()
 
 
-def _generate(batch: list[Given], inverter: Inverter, command: Command) -> list[np.ndarray]:
-    """The codes of each."""
+def _generate(
+    batch: list[Given], inverter: Inverter, command: Command, progress: Callable[[int], None]
+) -> list[np.ndarray]:
+    """The codes of each; progress is told how many more samples there are."""
     return inverter.invert_codes(
         [given.mfcc for given in batch],
         samples=[None if given.audio is None else len(given.audio) for given in batch],
@@ -208,6 +220,7 @@ def _generate(batch: list[Given], inverter: Inverter, command: Command) -> list[
         temperature=command.temperature,
         top_k=command.top_k,
         seed=command.sampling_seed,
+        progress=progress,
     )
 
 

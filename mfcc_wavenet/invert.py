@@ -1,6 +1,6 @@
 """The inverse as a library: MFCCs in, audio out. `from mfcc_wavenet import Inverter`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,7 @@ class Inverter:
         temperature: float = 0.0,
         top_k: int = 0,
         seed: int = 0,
+        progress: Callable[[int], object] = lambda samples: None,
     ) -> np.ndarray | list[np.ndarray]:
         """Mu-law codes (samples,) of one array (n_mfcc, frames), or of each in a list of any lengths.
 
@@ -103,7 +104,8 @@ class Inverter:
         are made. speaker: one of speakers, by default the first. temperature 0 takes the most likely
         code each time; above, codes are drawn from the softmax of logits / temperature, of the top_k
         most likely ones (0: of all). Every array starts its own generator from the seed, so what is
-        drawn for it does not depend on what else is in the list.
+        drawn for it does not depend on what else is in the list. progress is told how many more samples
+        there are, again and again.
 
         Raises UserError for another shape, values that are no finite numbers or no MFCCs of this kind,
         and an unknown speaker.
@@ -124,7 +126,7 @@ class Inverter:
         _refuse_choice(temperature, top_k)
         for array in arrays:
             self._refuse_foreign(array)
-        codes = self.generator.generate_all(frames, [index] * len(frames), wanted, temperature, seed, top_k)
+        codes = self.generator.generate_all(frames, [index] * len(frames), wanted, temperature, seed, top_k, progress)
         return codes if several else codes[0]
 
     def stream(
