@@ -8,6 +8,7 @@ import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -306,15 +307,14 @@ def test_twenty_runs_make_a_page_that_is_small_and_opens_at_once(metrics, tmp_pa
     page = compare.page(runs)
     assert len(page.encode()) < 5e6
     compare.write(tmp_path / "compare.html", page)
-    for attempt in range(6):  # a busy moment is not the page's: it takes 1.3 to 2.2 s on two shared cores
-        with opened(tmp_path / "compare.html", tmp_path / f"profile{attempt}") as browser:
-            milliseconds = browser.js(DRAWN)
+    milliseconds = []
+    for opening in range(3):  # on a shared machine, any single one may meet a busy moment
+        with opened(tmp_path / "compare.html", tmp_path / f"profile{opening}") as browser:
+            milliseconds.append(browser.js(DRAWN))
             assert browser.js("charts[0].curves.length") == 20
             assert browser.js("runs.every(run => run.metrics['train/loss'].rows.length > 1000)")
             assert browser.complaints == []
-        if milliseconds < 2000:
-            return
-    raise AssertionError(f"It took {milliseconds:.0f} ms, the last of six times.")
+    assert median(milliseconds) < 2000
 
 
 def test_what_is_packed_is_what_was_logged(tmp_path):

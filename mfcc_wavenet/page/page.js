@@ -14,7 +14,9 @@ let pointed = null; // the button that the pointer is on: its curves stand out
 let zoom = null; // [low, high] of the horizontal axis, or all of it
 
 async function unpack(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const letters = atob(base64);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i); // Uint8Array.from takes far longer
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const unpacked = await new Response(stream).json();
   for (const run of unpacked) {
