@@ -85,9 +85,8 @@ def generate() -> list[dict]:
             f"{row.network:<10}{row.streams:>8}{row.cores:>6}{rate:>12,.0f}{bound:>12,.0f}{fraction:>10.2f}", flush=True
         )
     model = network("baseline")
-    ways = {"naive re-run": partial(naive, model, 200), "torch step loop": partial(torch_loop, model, 2000)}
-    for name, way in ways.items():
-        (rates,) = in_turns(lambda way=way: way.args[-1] / seconds(way))
+    for name, way, samples in (("naive re-run", naive, 200), ("torch step loop", torch_loop, 2000)):
+        (rates,) = in_turns(lambda way=way, samples=samples: samples / seconds(partial(way, model, samples)))
         print(f"{name:<24}{median(rates):>12,.0f}", flush=True)
         rows.append({"network": "baseline", "way": name, "samples_per_second": round(median(rates))})
     return rows

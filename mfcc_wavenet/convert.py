@@ -78,24 +78,25 @@ def _convert_one(given: Given, inverter: Inverter, command: Command) -> None:
 def _convert_all(inputs: list[Path], folder: Path, path: Path, inverter: Inverter, command: Command) -> None:
     recipe = _recipe(folder, path, command)
     failures, made, kept = [], 0, 0
-    samples, started = 0, time.perf_counter()
+    samples, spoken, started = 0, 0, time.perf_counter()  # samples: those that are written
     bar = tqdm(zip(inputs, _names(inputs, folder)), "generating", len(inputs), unit="file", leave=False, disable=None)
     waiting: list[Given] = []
 
     def progress(more: int) -> None:
-        nonlocal samples
-        samples += more
-        bar.set_postfix_str(_speed(samples, inverter, started))
+        nonlocal spoken
+        spoken += more
+        bar.set_postfix_str(_speed(spoken, inverter, started))
 
     def finish() -> None:
         """What waits is generated side by side, and written."""
-        nonlocal made
+        nonlocal made, samples
         batch = waiting.copy()
         waiting.clear()
         for given, codes in zip(batch, _generate(batch, inverter, command, progress)):
             with _noting(failures):
                 _write(given, codes, inverter)
                 made += 1
+                samples += len(codes)
 
     for source, output in bar:
         with _noting(failures):

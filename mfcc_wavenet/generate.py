@@ -86,14 +86,14 @@ class Generator:
     ) -> list[Integer[np.ndarray, " _"]]:
         """The codes of each of any number of utterances: what generate() gives, in less time.
 
-        progress is told how many more samples there are, again and again.
+        progress is told how many more samples there are, again and again, and never by two threads at once.
         """
         # Side by side, the shorter ones wait for the longest.
         order = sorted(range(len(frames)), key=lambda utterance: samples[utterance])
         size = 1 if len(order) < FEW else LANES
         groups = [order[first : first + size] for first in range(0, len(order), size)]
         codes = [np.empty(length, code_type(len(self.weights.embedding))) for length in samples]
-        given_up = threading.Event()
+        given_up, telling = threading.Event(), threading.Lock()
 
         def speak(group: list[int]) -> None:
             ends = [samples[utterance] for utterance in group]
@@ -105,7 +105,8 @@ class Generator:
                 )
                 for utterance, piece in zip(group, pieces):
                     codes[utterance][begin : begin + len(piece)] = piece
-                progress(sum(map(len, pieces)))
+                with telling:
+                    progress(sum(map(len, pieces)))
                 if given_up.is_set():
                     return
 
