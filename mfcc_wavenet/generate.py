@@ -15,19 +15,22 @@ from itertools import repeat
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
-from torch.nn import functional
 
 from mfcc_wavenet.geometry import Span
 from mfcc_wavenet.inverter import MfccInverter
-from mfcc_wavenet.kernel import Memory, Weights, sample
+from mfcc_wavenet.kernel import Memory, sample
 from mfcc_wavenet.mulaw import code_type, silence
-from mfcc_wavenet.products import LANES, PANEL, pack
+from mfcc_wavenet.products import PANEL
+from mfcc_wavenet.team import share
+from mfcc_wavenet.wavenet import WaveNet
+from mfcc_wavenet.weights import Weights, lay_out
 from mfcc_wavenet.windows import inside
 
 # Hops whose frames are upsampled at once. A frame's wide layers cost the same for one frame as for several,
 # and a stream is late by the block: four hops take most of the gain for 30 ms.
 BLOCK_HOPS = 4
-FEW = 6  # utterances; fewer are done sooner one after another than side by side
+STREAMS = 16  # utterances side by side, at most: more share no more of what is read
+LOOK_AHEAD = 16  # positions of all streams whose conditioning goes through its product together
 WORTH_A_TEAM = 100_000  # weights between two meetings: with fewer, threads would wait more than they work
 
 
@@ -36,31 +39,15 @@ class Generator:
 
     def __init__(self, model: MfccInverter):
         self.model = model
-        wavenet = model.wavenet
-        layers = list(wavenet.layers)
-        kernel_size, channels = layers[0].kernel_size, wavenet.embedding.embedding_dim
-        taps, gate_channels = kernel_size * channels, wavenet.skip.in_features // len(layers)
-        dilations = np.array([layer.dilation for layer in layers])
-        rings = (kernel_size - 1) * dilations
-        residuals = [layer.residual for layer in layers[:-1]]
-        gates = torch.stack([_in_turns(layer.gate.weight) for layer in layers])  # layers, 2GP, columns
-        self.slots = int(rings.sum())
-        self.weights = Weights(
-            embedding=_array(wavenet.embedding.weight),
-            conditioning=pack(_array(gates[..., taps:])),
-            gates=pack(_array(gates[..., :taps])),
-            gate_biases=_array(torch.stack([_in_turns(layer.gate.bias) for layer in layers])),
-            residuals=pack(_stacked([residual.weight for residual in residuals], (channels, gate_channels))),
-            residual_biases=_padded(_stacked([residual.bias for residual in residuals], (channels,))),
-            skip=pack(_array(wavenet.skip.weight)),
-            skip_bias=_padded(_array(wavenet.skip.bias)),
-            post=pack(_array(wavenet.post.weight)),
-            post_bias=_padded(_array(wavenet.post.bias)),
-            logits=pack(_array(wavenet.logits.weight)),
-            logits_bias=_padded(_array(wavenet.logits.bias)),
-            dilations=dilations,
-            ring_starts=np.cumsum(rings) - rings,
-        )
+        self.team = _worth_their_while(model.wavenet)
+        self._weights: dict[int, list[Weights]] = {}
+        self.weights(self.team)
+
+    def weights(self, team: int) -> list[Weights]:
+        """Of each thread of a team."""
+        if team not in self._weights:
+            self._weights[team] = [lay_out(self.model.wavenet, rank, team) for rank in range(team)]
+        return self._weights[team]
 
     def generate(
         self,
@@ -88,11 +75,8 @@ class Generator:
 
         progress is told how many more samples there are, again and again, and never by two threads at once.
         """
-        # Side by side, the shorter ones wait for the longest.
-        order = sorted(range(len(frames)), key=lambda utterance: samples[utterance])
-        size = 1 if len(order) < FEW else LANES
-        groups = [order[first : first + size] for first in range(0, len(order), size)]
-        codes = [np.empty(length, code_type(len(self.weights.embedding))) for length in samples]
+        groups = self._groups(samples)
+        codes = [np.empty(length, code_type(self.model.wavenet.embedding.num_embeddings)) for length in samples]
         given_up, telling = threading.Event(), threading.Lock()
 
         def speak(group: list[int]) -> None:
@@ -123,16 +107,17 @@ class Generator:
                 raise
         return codes
 
+    def _groups(self, samples: Sequence[int]) -> list[list[int]]:
+        """Which utterances are spoken side by side: similar ones, since the shorter ones wait for the longest."""
+        order = sorted(range(len(samples)), key=lambda utterance: samples[utterance], reverse=True)
+        at_once = 1 if self.team > 1 else torch.get_num_threads()  # groups, if there are as many utterances
+        groups = min(-(-len(order) // (STREAMS * at_once)) * at_once, len(order))
+        return [order[slice(*share(len(order), group, groups))] for group in range(groups)]
+
     def stops(self, spoken: int, samples: int) -> list[int]:
         """Where the blocks end in which an utterance is spoken, from the sample spoken on."""
         block = BLOCK_HOPS * self.model.geometry.hop_length
         return [*range(spoken + block, samples, block), samples]
-
-    @property
-    def team(self) -> int:
-        """Threads that are worth their while: they share out the rows of every product, and meet after each."""
-        weights = sum(array.size for array in self.weights if array.ndim > 2)
-        return torch.get_num_threads() if weights / (2 * len(self.weights.dilations)) >= WORTH_A_TEAM else 1
 
     @torch.no_grad()
     def conditioning(self, frames: Float[np.ndarray, "F K"], speaker: int, samples: Span) -> Float[np.ndarray, "T C"]:
@@ -167,32 +152,36 @@ class Voices:
         """temperature 0 takes the most likely code each time; above, codes are drawn from the softmax of
         logits / temperature, of the top_k most likely ones (0: of all), by a generator for each that the seed starts.
 
-        speakers: of 1 to LANES utterances; team: threads, by default as many as are worth their while.
+        speakers: of one utterance or of more; team: threads, by default as many as are worth their while.
         """
-        weights = generator.weights
-        layers, channels = len(weights.dilations), weights.embedding.shape[1]
-        taps, gate_rows = weights.gates.shape[2], weights.gates.shape[1] * PANEL
         self.generator = generator
         self.speakers = speakers
-        self.lanes = lanes = 1 if len(speakers) == 1 else LANES
-        self.team = team or generator.team
+        self.weights = generator.weights(team or generator.team)
         self.choice = np.float32(temperature), top_k
         self.randoms = [np.random.default_rng(seed) for _ in speakers]
         self.spoken = 0  # samples
-        self.last = np.full(lanes, silence(len(weights.embedding)))
+        streams, any_part = len(speakers), self.weights[0]
+        quantization_channels, padded_channels = any_part.embedding.shape
+        self.last = np.full(streams, silence(quantization_channels))
+
+        def rows(panels: str) -> int:
+            """Of all threads."""
+            return sum(getattr(part, panels).shape[-3] for part in self.weights) * PANEL
+
+        layers, gate_rows = len(any_part.dilations), rows("gates")
         self.memory = Memory(
-            rings=np.zeros((generator.slots, channels * lanes), np.float32),
-            taps=np.zeros((taps + PANEL) * lanes, np.float32),
-            ahead=np.zeros((LANES, layers, gate_rows), np.float32),
-            ahead_lanes=np.zeros(gate_rows * LANES, np.float32),
-            both=np.zeros(gate_rows * lanes, np.float32),
-            powers=np.zeros(gate_rows * lanes, np.int32),
-            gated=np.zeros((layers, weights.skip.shape[1] // layers * lanes), np.float32),
-            hidden=np.zeros(len(weights.skip_bias) * lanes, np.float32),
-            hidden_post=np.zeros(len(weights.post_bias) * lanes, np.float32),
-            logits=np.zeros(len(weights.logits_bias) * lanes, np.float32),
+            rings=np.zeros((any_part.ring_starts[-1], streams, padded_channels), np.float32),
+            gated=np.zeros((streams, layers, gate_rows), np.float32),
+            hidden=np.zeros((streams, rows("skip")), np.float32),
+            hidden_post=np.zeros((streams, rows("post")), np.float32),
+            logits=np.zeros((streams, rows("logits")), np.float32),
             arrivals=np.zeros(1, np.int64),
         )
+        positions = max(LOOK_AHEAD // streams, 1)
+        self.ahead = [
+            np.zeros((positions * streams, layers, 2, part.gates.shape[-3] * PANEL), np.float32)
+            for part in self.weights
+        ]
 
     def speak(
         self, stops: Sequence[int], frames_of: Callable[[int, Span], Float[np.ndarray, "F K"]]
@@ -207,35 +196,23 @@ class Voices:
         going_on = {stream: (first, end) for stream, end in enumerate(stops) if end > self.spoken}
         frames = [frames_of(stream, geometry.frame_span(span)) for stream, span in going_on.items()]
         speakers = [self.speakers[stream] for stream in going_on]
-        codes = np.zeros((self.lanes, stop - first), np.int64)
+        codes = np.zeros((len(self.speakers), stop - first), np.int64)
         draws = np.zeros(codes.shape)
         for stream, random in enumerate(self.randoms):
             draws[stream, self.spoken - first :] = random.random(stop - self.spoken)
-        with ThreadPoolExecutor(self.team) as pool:
-            each = pool.map if self.team > 1 else map
-            told = dict(zip(going_on, each(generator.conditioning, frames, speakers, going_on.values())))
-            work = partial(
-                sample, codes, self.last, first, self._side_by_side(told, stop - first), draws, *self.choice,
-                generator.weights, self.memory,
-            )  # fmt: skip
-            list(each(work, range(self.team), repeat(self.team)))
+        told = np.zeros((stop - first, len(self.speakers), self.weights[0].conditioning.shape[1]), np.float32)
+        team = len(self.weights)
+        with ThreadPoolExecutor(team) as pool:
+            each = pool.map if team > 1 else map
+            conditioning = each(generator.conditioning, frames, speakers, going_on.values())
+            for stream, of_one in zip(going_on, conditioning):
+                told[: len(of_one), stream] = of_one
+            arguments = codes, self.last, first, told.reshape(-1, told.shape[-1]), draws, *self.choice
+            work = partial(sample, *arguments)
+            list(each(work, self.weights, repeat(self.memory), self.ahead, range(team), repeat(team)))
         self.last = codes[:, -1].copy()
         spoken, self.spoken = self.spoken, stop
         return [codes[stream, spoken - first : max(end, spoken) - first] for stream, end in enumerate(stops)]
-
-    def _side_by_side(self, told: dict[int, Float[np.ndarray, "_ C"]], positions: int) -> np.ndarray:
-        """The conditioning of several streams as (positions, C * LANES), of one as (positions / LANES, ...)."""
-        channels = self.generator.weights.conditioning.shape[2]
-        if self.lanes == 1:
-            padded = np.zeros((-(-positions // LANES) * LANES, channels), np.float32)
-            padded[:positions] = told[0]
-            return np.ascontiguousarray(padded.reshape(-1, LANES, channels).swapaxes(1, 2)).reshape(
-                -1, channels * LANES
-            )
-        lanes = np.zeros((positions, channels, LANES), np.float32)
-        for stream, conditioning in told.items():
-            lanes[: len(conditioning), :, stream] = conditioning
-        return lanes.reshape(positions, -1)
 
 
 def _within(frames: Float[np.ndarray, "F K"], span: Span) -> Float[np.ndarray, "frames K"]:
@@ -243,27 +220,7 @@ def _within(frames: Float[np.ndarray, "F K"], span: Span) -> Float[np.ndarray, "
     return frames[inside(span, len(frames))]
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())
-
-
-def _stacked(tensors: list[torch.Tensor], shape: tuple[int, ...]) -> np.ndarray:
-    """(number, *shape), also where there are none."""
-    return _array(torch.stack(tensors)) if tensors else np.zeros((0, *shape), np.float32)
-
-
-def _padded(biases: Float[np.ndarray, "*many R"]) -> Float[np.ndarray, "*many panels"]:
-    """With zeros to whole panels."""
-    missing = -biases.shape[-1] % PANEL
-    return np.pad(biases, [(0, 0)] * (biases.ndim - 1) + [(0, missing)])
-
-
-def _in_turns(gate: torch.Tensor) -> torch.Tensor:
-    """(2G, ...), filters and then gates, to (2GP, ...): in turns, half a panel of each, filled up with zeros.
-
-    What the loop needs of them is e^-2x and e^-x, so the factors are in the weights; neither costs a bit.
-    """
-    filters, gates = gate.chunk(2)
-    missing = -len(filters) % (PANEL // 2)
-    halves = functional.pad(torch.stack([-2 * filters, -gates]), (0, 0) * (gate.ndim - 1) + (0, missing))
-    return halves.unflatten(1, (-1, PANEL // 2)).transpose(0, 1).flatten(0, 2)
+def _worth_their_while(wavenet: WaveNet) -> int:
+    """Threads that share out the rows of every product, and meet after each."""
+    weights = sum(parameter.numel() for parameter in wavenet.parameters() if parameter.ndim > 1)
+    return torch.get_num_threads() if weights / (2 * len(wavenet.layers)) >= WORTH_A_TEAM else 1

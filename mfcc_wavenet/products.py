@@ -1,10 +1,12 @@
-"""Products of a matrix with one vector, or with LANES vectors side by side, at the speed of memory and of arithmetic.
+"""Products of a matrix with one vector or with several, at the speed of memory and of arithmetic.
 
-Compiled loops over a matrix as it is leave most of the processor idle, so its rows are packed into panels that are
-read in one sweep, and the innermost loop is spelled out in vector instructions. Every element of a product is the
-same chain of fused multiply-adds over the columns, in order: a vector's product does not depend, to the last bit, on
-what stands beside it, on how rows are shared out among threads, or on how wide the processor's registers are.
+Compiled loops over a matrix as it is leave most of the processor idle, so its rows are packed into panels, and the
+innermost loop is spelled out in vector instructions. Every element of a product is the same chain of fused
+multiply-adds over the columns, in order: a vector's product does not depend, to the last bit, on what stands beside
+it, on how rows are shared out among threads, or on how wide the processor's registers are.
 """
+
+from itertools import product
 
 import numpy as np
 from jaxtyping import Float
@@ -12,16 +14,20 @@ from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import DTypeLike
 
-PANEL = 64  # rows
-LANES = 16  # vectors side by side, as many floats as the widest registers hold
-# Rows whose sums are kept in registers while the columns pass: there are 32 of 16 floats, or 16 of 8.
-ROWS_AT_ONCE = 16 if binding.get_host_cpu_features().get("avx512f") else 4
-BLOCK = 64  # columns of a panel that stay, with the vectors' elements there, in the smallest cache while rows pass
-AHEAD = 512  # floats of a panel that are fetched before their turn
+from mfcc_wavenet.team import share
 
-_INDEX, _FLOAT, _BYTE = ir.IntType(64), ir.FloatType(), ir.IntType(8)
-_VECTOR = ir.VectorType(_FLOAT, LANES)
+PANEL = 16  # rows, as many floats as the widest registers hold
+CACHE_LINE = 64  # bytes
+VECTORS_AT_ONCE = 6  # that share what is read of a panel
+PANELS_AT_ONCE = 4  # that share what is read of a vector
+# Sums of a panel with a vector that are kept in registers: there are 32 of 16 floats, or 16 of 8, and some are needed
+# for what is multiplied.
+SUMS_AT_ONCE = 24 if binding.get_host_cpu_features().get("avx512f") else 6
+
+_INDEX, _FLOAT, _FLOAT_BYTES = ir.IntType(64), ir.FloatType(), 4
+_POINTER, _REGISTER = _FLOAT.as_pointer(), ir.VectorType(_FLOAT, PANEL)
 
 
 def pack(matrix: Float[np.ndarray, "*many R C"]) -> Float[np.ndarray, "*many panels C panel"]:
@@ -33,19 +39,41 @@ def pack(matrix: Float[np.ndarray, "*many R C"]) -> Float[np.ndarray, "*many pan
     return np.ascontiguousarray(padded.reshape(*many, panels, PANEL, columns).swapaxes(-1, -2))
 
 
-@njit(cache=True, forceinline=True)
-def add_product(out, panels, vectors, lanes):
-    """out += matrix @ vectors, for lanes = 1 or LANES.
+def room(dtype: DTypeLike) -> np.ndarray:
+    """Zeros of a type, which may have a shape or fields, in cache lines of their own.
 
-    out: (panels * PANEL * lanes,); panels: (panels, columns, PANEL); vectors: (columns * lanes,) or longer.
+    From anywhere else, every register would be read from two lines.
     """
-    for panel in range(panels.shape[0]):
-        rows = out[panel * PANEL * lanes :]
-        if lanes == 1:
-            _add_to_one(rows, panels[panel], vectors)
-            continue
-        for column in range(0, panels.shape[1], BLOCK):
-            _add_to_lanes(rows, panels[panel, column : column + BLOCK], vectors[column * LANES :])
+    memory = np.zeros(np.dtype(dtype).itemsize + CACHE_LINE, np.uint8)
+    return np.ndarray((), dtype, memory, -memory.ctypes.data % CACHE_LINE)
+
+
+@njit(cache=True, nogil=True)
+def multiply(out, start, panels, vectors):
+    """out = start + vectors @ matrix.T, each vector for itself.
+
+    out: (vectors, panels * PANEL); start: the same shape, and maybe the same array, or (1, panels * PANEL) for all
+    vectors; panels: (panels, columns, PANEL); vectors: (vectors, columns) or longer ones. Last axes are contiguous.
+    """
+    groups = -(-out.shape[0] // VECTORS_AT_ONCE)
+    largest_group = -(-out.shape[0] // groups)
+    at_once = min(PANELS_AT_ONCE, SUMS_AT_ONCE // largest_group)
+    if groups > 1:
+        at_once = min(at_once, groups)  # so that a line for each column is enough to fetch all that comes next
+    tiles = -(-panels.shape[0] // at_once)
+    for tile in range(tiles):
+        first_panel, stop_panel = share(panels.shape[0], tile, tiles)
+        rows = slice(first_panel * PANEL, stop_panel * PANEL)
+        for group in range(groups):
+            first, stop = share(out.shape[0], group, groups)
+            _multiply_in_registers(
+                out[first:stop, rows],
+                start[:, rows] if start.shape[0] == 1 else start[first:stop, rows],
+                panels[first_panel:stop_panel],
+                vectors[first:stop],
+                group,
+                groups,
+            )
 
 
 @intrinsic
@@ -57,76 +85,82 @@ def fused_multiply_add(_, a, b, c):
 
 
 @intrinsic
-def _add_to_one(_, out, panel, vector):
-    """Sums of 16 rows to a register; each column of the panel is multiplied with the vector's element there."""
+def _multiply_in_registers(_, out, start, panels, vectors, group, groups):
+    """multiply() for so few vectors and panels that their sums stay in registers from the first column to the last.
 
-    def generate(context, builder, signature, arguments):
-        out, panel, vector, columns = _pointers(context, builder, signature, arguments)
-        sums = _Registers(builder, [_at(builder, out, row) for row in range(0, PANEL, LANES)])
-        with cgutils.for_range(builder, columns) as loop:
-            element = _spread(builder, _at(builder, vector, loop.index))
-            column = builder.gep(panel, [builder.mul(loop.index, _INDEX(PANEL))])
-            for register in range(PANEL // LANES):
-                weights = _at(builder, column, register * LANES)
-                _fetch(builder, _at(builder, weights, AHEAD))
-                sums.add_product(register, _load(builder, weights), element)
-        sums.store()
-        return context.get_dummy_value()
-
-    return types.none(out, panel, vector), generate
-
-
-@intrinsic
-def _add_to_lanes(_, out, block, vectors):
-    """Sums of a row's lanes to a register; each weight is multiplied with the vectors' elements in its column.
-
-    Meanwhile the block that comes next in memory is fetched, as many floats at each turn as are multiplied.
+    Meanwhile each of the groups of vectors fetches its part of the panels that come next in memory.
     """
 
     def generate(context, builder, signature, arguments):
-        out, block, vectors, columns = _pointers(context, builder, signature, arguments)
-        next_block = builder.gep(block, [builder.mul(columns, _INDEX(PANEL))])
-        for first in range(0, PANEL, ROWS_AT_ONCE):
-            rows = range(first, first + ROWS_AT_ONCE)
-            sums = _Registers(builder, [_at(builder, out, row * LANES) for row in rows])
-            to_fetch = builder.gep(next_block, [builder.mul(columns, _INDEX(first))])
-            with cgutils.for_range(builder, columns) as loop:
-                elements = _load(builder, builder.gep(vectors, [builder.mul(loop.index, _INDEX(LANES))]))
-                column = builder.gep(block, [builder.mul(loop.index, _INDEX(PANEL))])
-                _fetch(builder, builder.gep(to_fetch, [builder.mul(loop.index, _INDEX(ROWS_AT_ONCE))]))
-                for register, row in enumerate(rows):
-                    sums.add_product(register, _spread(builder, _at(builder, column, row)), elements)
-            sums.store()
+        *arrays, group, groups = arguments
+        arrays = [context.make_array(kind)(context, builder, array) for kind, array in zip(signature.args, arrays)]
+        shapes = [cgutils.unpack_tuple(builder, array.shape) for array in arrays]
+        vector_count, (panel_count, columns, _) = shapes[0][0], shapes[2]
+        operands = [columns]
+        for array, (count, *_) in zip(arrays, shapes):
+            stride = builder.sdiv(cgutils.unpack_tuple(builder, array.strides)[0], _INDEX(_FLOAT_BYTES))
+            alone = builder.icmp_signed("==", count, _INDEX(1))
+            operands += [array.data, builder.select(alone, _INDEX(0), stride)]
+        operands += [group, groups]
+        # One function for each size, chosen by a number that tells both counts.
+        many = PANELS_AT_ONCE + 1
+        done = builder.append_basic_block()
+        choice = builder.switch(builder.add(builder.mul(vector_count, _INDEX(many)), panel_count), done)
+        for vectors in range(1, 1 + VECTORS_AT_ONCE):
+            for panels in range(1, 1 + min(PANELS_AT_ONCE, SUMS_AT_ONCE // vectors)):
+                case = builder.append_basic_block()
+                choice.add_case(_INDEX(vectors * many + panels), case)
+                with builder.goto_block(case):
+                    builder.call(_function(builder.module, vectors, panels), operands)
+                    builder.branch(done)
+        builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.none(out, block, vectors), generate
+    return types.none(out, start, panels, vectors, group, groups), generate
 
 
-class _Registers:
-    """Sums that stay in vector registers from the first column to the last."""
+def _function(module, vector_count, panel_count):
+    """The innermost loop for so many vectors and panels, which a module has once.
 
-    def __init__(self, builder, places):
-        self.builder, self.places = builder, places
-        self.values = [cgutils.alloca_once_value(builder, _load(builder, place)) for place in places]
-        multiply_add = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        self.multiply_add = cgutils.get_or_insert_function(builder.module, multiply_add, f"llvm.fma.v{LANES}f32")
+    Its arguments: the number of columns; out, start, the panels and the vectors, each followed by its stride in floats;
+    which of how many groups of vectors this is.
+    """
+    kind = ir.FunctionType(ir.VoidType(), [_INDEX] + [_POINTER, _INDEX] * 4 + [_INDEX] * 2)
+    function = cgutils.get_or_insert_function(module, kind, f"multiply_{panel_count}_panels_with_{vector_count}")
+    if not function.is_declaration:
+        return function
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block())
+    columns, *operands, group, groups = function.args
 
-    def add_product(self, register, a, b):
-        value = self.values[register]
-        self.builder.store(self.builder.call(self.multiply_add, [a, b, self.builder.load(value)]), value)
+    def rows(operand, count):
+        start, stride = operands[2 * operand : 2 * operand + 2]
+        return [builder.gep(start, [builder.mul(stride, _INDEX(row))]) for row in range(count)]
 
-    def store(self):
-        for place, value in zip(self.places, self.values):
-            pointer = self.builder.bitcast(place, _VECTOR.as_pointer())
-            self.builder.store(self.builder.load(value), pointer).align = 4
+    def places(operand):
+        return [_at(builder, row, panel * PANEL) for row in rows(operand, vector_count) for panel in range(panel_count)]
 
-
-def _pointers(context, builder, signature, arguments):
-    """Where out, panel and vectors begin, and the number of columns."""
-    arrays = [
-        context.make_array(kind)(context, builder, value) for kind, value in zip(signature.args, arguments, strict=True)
-    ]
-    return *(array.data for array in arrays), builder.extract_value(arrays[1].shape, 0)
+    panels, vectors = rows(2, panel_count), rows(3, vector_count)
+    sums = [cgutils.alloca_once_value(builder, _load(builder, place)) for place in places(1)]
+    multiply_add = cgutils.get_or_insert_function(
+        module, ir.FunctionType(_REGISTER, [_REGISTER] * 3), f"llvm.fma.v{PANEL}f32"
+    )
+    # Floats to fetch for each column, and where the part of this group of vectors begins.
+    to_fetch = builder.udiv(_INDEX(panel_count * PANEL), groups)
+    fetched = _at(builder, panels[-1], builder.mul(columns, builder.add(_INDEX(PANEL), builder.mul(group, to_fetch))))
+    with cgutils.for_range(builder, columns) as loop:
+        if vector_count > 2:  # fewer leave no time for more than the processor fetches of itself
+            _fetch(builder, _at(builder, fetched, builder.mul(loop.index, to_fetch)))
+        column = builder.mul(loop.index, _INDEX(PANEL))
+        weights = [_load(builder, _at(builder, panel, column)) for panel in panels]
+        elements = [_spread(builder, _at(builder, vector, loop.index)) for vector in vectors]
+        for (element, weight), value in zip(product(elements, weights), sums):
+            builder.store(builder.call(multiply_add, [weight, element, builder.load(value)]), value)
+    for place, value in zip(places(0), sums):
+        builder.store(builder.load(value), builder.bitcast(place, _REGISTER.as_pointer())).align = _FLOAT_BYTES
+    builder.ret_void()
+    return function
 
 
 def _at(builder, pointer, index):
@@ -134,23 +168,23 @@ def _at(builder, pointer, index):
 
 
 def _load(builder, pointer):
-    vector = builder.load(builder.bitcast(pointer, _VECTOR.as_pointer()))
-    vector.align = 4  # slices begin anywhere
-    return vector
+    register = builder.load(builder.bitcast(pointer, _REGISTER.as_pointer()))
+    register.align = _FLOAT_BYTES  # slices begin anywhere
+    return register
 
 
 def _spread(builder, pointer):
-    """One float in all elements of a vector."""
-    undefined, zero = ir.Constant(_VECTOR, ir.Undefined), ir.IntType(32)(0)
+    """One float in all elements of a register."""
+    undefined, zero = ir.Constant(_REGISTER, ir.Undefined), ir.IntType(32)(0)
     first = builder.insert_element(undefined, builder.load(pointer), zero)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), PANEL), [0] * PANEL)
     return builder.shuffle_vector(first, undefined, everywhere)
 
 
 def _fetch(builder, pointer):
     """Asks for the memory there without waiting; beyond the end of an array this is allowed, and does nothing."""
-    flag = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), flag, flag, flag])
+    flag, byte = ir.IntType(32), ir.IntType(8)
+    kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), flag, flag, flag])
     prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    to_read, into_all_caches, data = flag(0), flag(3), flag(1)
-    builder.call(prefetch, [builder.bitcast(pointer, _BYTE.as_pointer()), to_read, into_all_caches, data])
+    to_read, into_second_cache, data = flag(0), flag(2), flag(1)
+    builder.call(prefetch, [builder.bitcast(pointer, byte.as_pointer()), to_read, into_second_cache, data])

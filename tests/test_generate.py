@@ -17,8 +17,7 @@ from architectures import (
 )
 from hypothesis import given
 
-from mfcc_wavenet.generate import FEW, Generator, Voices
-from mfcc_wavenet.products import LANES
+from mfcc_wavenet.generate import STREAMS, Generator, Voices
 from mfcc_wavenet.settings import UpsamplingSettings, WavenetSettings, WindowSettings
 from mfcc_wavenet.windows import inside
 
@@ -94,7 +93,7 @@ def test_pieces_change_nothing(architecture, utterance, temperature, chunk):
 @given(
     architecture=architectures(),
     temperature=TEMPERATURES,
-    who=st.lists(st.tuples(UTTERANCES, st.integers(1, SAMPLES)), min_size=FEW, max_size=LANES + 3),
+    who=st.lists(st.tuples(UTTERANCES, st.integers(1, SAMPLES)), min_size=1, max_size=STREAMS + 3),
 )
 def test_company_changes_nothing(architecture, temperature, who):
     """Side by side with others, of any number and length, an utterance is what it is alone."""

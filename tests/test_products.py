@@ -6,42 +6,64 @@ import pytest
 from architectures import examples
 from hypothesis import given
 
-from mfcc_wavenet.products import LANES, PANEL, add_product, pack
+from mfcc_wavenet.products import CACHE_LINE, PANEL, multiply, pack, room
 
 SIZES = [(1, 1), (64, 7), (65, 3), (200, 129)]
+MANY = 20  # vectors: more than are multiplied at once
 
 
-def product(matrix: np.ndarray, vectors: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """out + matrix @ vectors, both (rows, lanes), by packing."""
-    rows, lanes = out.shape
-    padded = np.zeros((-(-rows // PANEL) * PANEL, lanes), np.float32)
-    padded[:rows] = out
-    flat = padded.reshape(-1)
-    add_product(flat, pack(matrix), np.ascontiguousarray(vectors).reshape(-1), lanes)
-    assert (padded[rows:] == 0).all()
-    return padded[:rows]
+def product(matrix: np.ndarray, vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """start + vectors @ matrix.T by packing; start: a row for each vector, or one for all."""
+    rows = len(matrix)
+    padded = np.pad(start, [(0, 0), (0, -rows % PANEL)])
+    out = np.full((len(vectors), padded.shape[1]), np.nan, np.float32)
+    multiply(out, padded, pack(matrix), vectors)
+    assert (out[:, rows:] == 0).all()
+    return out[:, :rows]
 
 
 def numbers(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("lanes", [1, LANES])
+@pytest.mark.parametrize("vectors", range(1, MANY))
 @pytest.mark.parametrize("rows, columns", SIZES)
-def test_it_is_the_product(rows, columns, lanes):
+def test_it_is_the_product(rows, columns, vectors):
     """To the rounding of float32 sums, against float64."""
-    matrix, vectors, out = numbers(0, rows, columns), numbers(1, columns, lanes), numbers(2, rows, lanes)
-    exact = out + matrix.astype(np.float64) @ vectors
-    scale = np.abs(out) + np.abs(matrix) @ np.abs(vectors)  # what rounding is relative to
-    assert (np.abs(product(matrix, vectors, out) - exact) <= columns * np.finfo(np.float32).eps * scale).all()
+    matrix, vectors, start = numbers(0, rows, columns), numbers(1, vectors, columns), numbers(2, vectors, rows)
+    exact = start + vectors @ matrix.astype(np.float64).T
+    scale = np.abs(start) + np.abs(vectors) @ np.abs(matrix).T  # what rounding is relative to
+    assert (np.abs(product(matrix, vectors, start) - exact) <= columns * np.finfo(np.float32).eps * scale).all()
 
 
 @examples(20)
-@given(seed=st.integers(0, 1000), rows=st.integers(1, 150), columns=st.integers(1, 80))
-def test_company_changes_no_bit(seed, rows, columns):
-    """Each of LANES vectors has the product that it has alone, and each row the one it has in a smaller matrix."""
-    matrix, vectors, out = numbers(seed, rows, columns), numbers(seed + 1, columns, LANES), numbers(seed, rows, LANES)
-    together = product(matrix, vectors, out)
-    for lane in range(LANES):
-        np.testing.assert_array_equal(together[:, [lane]], product(matrix, vectors[:, [lane]], out[:, [lane]]))
-    np.testing.assert_array_equal(together[-1:], product(matrix[-1:], vectors, out[-1:]))
+@given(seed=st.integers(0, 1000), rows=st.integers(1, 150), columns=st.integers(1, 80), together=st.integers(1, MANY))
+def test_company_changes_no_bit(seed, rows, columns, together):
+    """Each vector has the product that it has alone, and each row the one it has in a smaller matrix."""
+    matrix, vectors, start = numbers(seed, rows, columns), numbers(1, together, columns), numbers(2, together, rows)
+    of_all = product(matrix, vectors, start)
+    for one in range(together):
+        alone = slice(one, one + 1)
+        np.testing.assert_array_equal(of_all[alone], product(matrix, vectors[alone], start[alone]))
+    np.testing.assert_array_equal(of_all[:, -1:], product(matrix[-1:], vectors, start[:, -1:]))
+
+
+@pytest.mark.parametrize("together", [1, MANY])
+def test_it_may_start_from_one_row_and_from_what_it_writes(together):
+    """And read and write every other row of something larger."""
+    matrix, vectors, bias = numbers(0, 40, 30), numbers(1, 2 * together, 30)[::2], numbers(2, 1, 40)
+    starts = np.broadcast_to(bias, (together, 40))
+    expected = product(matrix, vectors, np.ascontiguousarray(starts))
+    np.testing.assert_array_equal(product(matrix, vectors, bias), expected)
+    both_ways = np.zeros((2 * together, 48), np.float32)
+    both_ways[::2, :40] = starts
+    multiply(both_ways[::2], both_ways[::2], pack(matrix), vectors)
+    np.testing.assert_array_equal(both_ways[::2, :40], expected)
+    assert (both_ways[1::2] == 0).all()
+
+
+def test_room_begins_with_a_cache_line():
+    layer = np.dtype([("gates", np.float32, (3, 5)), ("residuals", np.float32, 7)])
+    places = [room((layer, 4)) for _ in range(10)]
+    assert all(place.ctypes.data % CACHE_LINE == 0 and place["gates"].shape == (4, 3, 5) for place in places)
+    assert all((place["gates"] == 0).all() for place in places)
