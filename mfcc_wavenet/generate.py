@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
 
+from mfcc_wavenet.conditioning import Conditioner
 from mfcc_wavenet.geometry import Span
 from mfcc_wavenet.inverter import MfccInverter
 from mfcc_wavenet.kernel import Memory, sample
@@ -39,6 +40,7 @@ class Generator:
 
     def __init__(self, model: MfccInverter):
         self.model = model
+        self.conditioner = Conditioner(model)
         self.team = _worth_their_while(model.wavenet)
         self._weights: dict[int, list[Weights]] = {}
         self.weights(self.team)
@@ -119,25 +121,12 @@ class Generator:
         block = BLOCK_HOPS * self.model.geometry.hop_length
         return [*range(spoken + block, samples, block), samples]
 
-    @torch.no_grad()
-    def conditioning(self, frames: Float[np.ndarray, "F K"], speaker: int, samples: Span) -> Float[np.ndarray, "T C"]:
-        """What the network is told at each sample of a span; frames: those of geometry.frame_span(samples)."""
-        geometry = self.model.geometry
-        device = next(self.model.parameters()).device
-        conditioning = self.model.conditioning(
-            torch.from_numpy(frames)[None].to(device),
-            torch.tensor([samples[0] - geometry.upsampled_span(geometry.frame_span(samples))[0]]),
-            samples[1] - samples[0],
-            torch.tensor([speaker], device=device),
-        )
-        return conditioning[0].cpu().numpy()
-
 
 class Voices:
     """Utterances in the making, in lock-step: what the network remembers of each.
 
-    They are spoken in the same blocks whether their frames are all there or still arriving; so both ways
-    compute the same products, and give the same codes to the last bit.
+    In whichever blocks they are spoken, they are the same to the last bit: whether their frames are all there or
+    still arriving makes no difference.
     """
 
     def __init__(
@@ -204,7 +193,7 @@ class Voices:
         team = len(self.weights)
         with ThreadPoolExecutor(team) as pool:
             each = pool.map if team > 1 else map
-            conditioning = each(generator.conditioning, frames, speakers, going_on.values())
+            conditioning = each(generator.conditioner, frames, speakers, going_on.values())
             for stream, of_one in zip(going_on, conditioning):
                 told[: len(of_one), stream] = of_one
             arguments = codes, self.last, first, told.reshape(-1, told.shape[-1]), draws, *self.choice
