@@ -157,10 +157,10 @@ class Voices:
             """Of all threads."""
             return sum(getattr(part, panels).shape[-3] for part in self.weights) * PANEL
 
-        layers, gate_rows = len(any_part.dilations), rows("gates")
+        layers = len(any_part.dilations)
         self.memory = Memory(
             rings=np.zeros((any_part.ring_starts[-1], streams, padded_channels), np.float32),
-            gated=np.zeros((streams, layers, gate_rows), np.float32),
+            gated=np.zeros((streams, layers, rows("gates") // 2), np.float32),
             hidden=np.zeros((streams, rows("skip")), np.float32),
             hidden_post=np.zeros((streams, rows("post")), np.float32),
             logits=np.zeros((streams, rows("logits")), np.float32),
@@ -168,8 +168,7 @@ class Voices:
         )
         positions = max(LOOK_AHEAD // streams, 1)
         self.ahead = [
-            np.zeros((positions * streams, layers, 2, part.gates.shape[-3] * PANEL), np.float32)
-            for part in self.weights
+            np.zeros((positions * streams, layers, part.gates.shape[-3] * PANEL), np.float32) for part in self.weights
         ]
 
     def speak(

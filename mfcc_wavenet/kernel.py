@@ -114,20 +114,11 @@ def _dense(out, panels, bias, vectors, relu, rank, team):
 
 
 @njit(cache=True, forceinline=True)
-def _gate_layer(gated, weights, rings, both, layer, time, begin):
-    """gated of one layer, (streams, layers, GP), from begin on: this thread's channels.
-
-    both: (streams, layers, 2, rows of GP), filters and gates as far as conditioning goes into them, used up.
-    """
-    taps = weights.gates.shape[2]
-    for half in range(2):
-        rows = both[:, layer, half]
-        for tap in range(taps):
-            inputs = rings[_slot(weights, layer, time - (taps - 1 - tap) * weights.dilations[layer])]
-            multiply(rows, rows, weights.gates[layer, half, tap], inputs)
-    end = begin + both.shape[3]
-    for stream in range(both.shape[0]):
-        _gate(gated[stream, layer, begin:end], both[stream, layer, 0], both[stream, layer, 1])
+def _add_tap(both, weights, rings, layer, tap, time):
+    """What one of a layer's inputs adds to this thread's filters and gates, (streams, layers, 2 * rows of GP)."""
+    later_taps = weights.gates.shape[1] - 1 - tap
+    inputs = rings[_slot(weights, layer, time - later_taps * weights.dilations[layer])]
+    multiply(both[:, layer], both[:, layer], weights.gates[layer, tap], inputs)
 
 
 @njit(cache=True, nogil=True)
@@ -137,16 +128,17 @@ def sample(codes, last, first, conditioning, draws, temperature, top_k, weights,
     codes: (streams, positions); those before 0 are the silence that only has to be remembered, and stay as they are;
     last: (streams,), the codes before the first position; conditioning: what the network is told, (positions *
     streams, channels); draws: in [0, 1), as codes. weights and ahead are this thread's; ahead: room for what
-    conditioning adds to filters and gates, at a few positions, (positions * streams, layers, 2, rows of GP).
+    conditioning adds to filters and gates, at a few positions, (positions * streams, layers, 2 * rows of GP).
     """
     weights, memory = _uncounted(weights), _uncounted(memory)
     conditioning, draws, ahead = _uncounted((conditioning, draws, ahead))
     streams, positions = codes.shape
-    layers, quantization_channels = weights.dilations.shape[0], weights.embedding.shape[0]
-    at_once = ahead.shape[0]  # positions * streams
+    layers, latest_tap = weights.dilations.shape[0], weights.gates.shape[1] - 1
+    quantization_channels = weights.embedding.shape[0]
+    at_once, _, rows = ahead.shape
     first_channel = share(memory.rings.shape[2] // PANEL, rank, team)[0] * PANEL
-    channels = slice(first_channel, first_channel + weights.residual_biases.shape[1])  # this thread's
-    first_gate_channel = share(memory.gated.shape[2] // PANEL, rank, team)[0] * PANEL
+    channels = slice(first_channel, first_channel + weights.residuals.shape[1] * PANEL)  # this thread's
+    first_gate = share(memory.gated.shape[2] // PANEL, rank, team)[0] * PANEL
     last = last.copy()
     for position in range(positions):
         time = first + position
@@ -156,23 +148,24 @@ def sample(codes, last, first, conditioning, draws, temperature, top_k, weights,
         here = position * streams % at_once
         if here == 0:
             told = conditioning[position * streams :][:at_once]
-            rows = ahead[: len(told)].reshape(len(told), -1)
-            multiply(rows, weights.gate_biases.reshape(1, -1), weights.conditioning, told)
+            start = weights.gate_biases.reshape(1, -1)
+            multiply(ahead[: len(told)].reshape(len(told), -1), start, weights.conditioning, told)
         both = ahead[here : here + streams]
-        meet(memory.arrivals, team)
         for layer in range(layers):
-            _gate_layer(memory.gated, weights, memory.rings, both, layer, time, first_gate_channel)
+            # The other threads still work at the latest input, but not at those before.
+            for tap in range(latest_tap):
+                _add_tap(both, weights, memory.rings, layer, tap, time)
             meet(memory.arrivals, team)
-            if layer == layers - 1:
-                break
-            outputs = memory.rings[_slot(weights, layer + 1, time)]
+            _add_tap(both, weights, memory.rings, layer, latest_tap, time)
             for stream in range(streams):
-                for row in range(channels.start, channels.stop):
-                    bias = weights.residual_biases[layer, row - channels.start]
-                    outputs[stream, row] = inputs[stream, row] + bias
-            multiply(outputs[:, channels], outputs[:, channels], weights.residuals[layer], memory.gated[:, layer])
-            inputs = outputs
+                gated = memory.gated[stream, layer, first_gate : first_gate + rows // 2]
+                _gate(gated, both[stream, layer, : rows // 2], both[stream, layer, rows // 2 :])
             meet(memory.arrivals, team)
+            if layer < layers - 1:
+                outputs = memory.rings[_slot(weights, layer + 1, time)]
+                residuals = weights.residuals[layer]
+                multiply(outputs[:, channels], inputs[:, channels], residuals, memory.gated[:, layer])
+                inputs = outputs
         if time < 0:
             continue
         all_gated = memory.gated.reshape(streams, -1)

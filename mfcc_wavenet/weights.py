@@ -21,13 +21,12 @@ class Weights(NamedTuple):
 
     embedding: np.ndarray  # (Q, CP), whole
     conditioning: np.ndarray  # (layers * 2 * panels of GP, conditioning channels, PANEL): filters, then gates
-    gates: np.ndarray  # (layers, 2, taps, panels of GP, C, PANEL): filters, then gates; the oldest tap first
+    gates: np.ndarray  # (layers, taps, 2 * panels of GP, C, PANEL): filters, then gates; the oldest tap first
     residuals: np.ndarray  # (layers, panels of CP, G, PANEL); the last layer has none, but zeros
     skip: np.ndarray  # (panels, layers * GP, PANEL)
     post: np.ndarray
     logits: np.ndarray
-    gate_biases: np.ndarray  # (layers * 2 * rows of GP,)
-    residual_biases: np.ndarray  # (layers, rows of CP)
+    gate_biases: np.ndarray  # (layers * 2 * rows of GP,), with what residual biases come to there
     skip_bias: np.ndarray
     post_bias: np.ndarray
     logits_bias: np.ndarray
@@ -62,14 +61,13 @@ def lay_out(wavenet: WaveNet, rank: int = 0, team: int = 1) -> Weights:
         embedding=_whole_panels(wavenet.embedding.weight).numpy(),
         **_in_order(
             conditioning=panels(conditioning),
-            gates=panels(taps.unflatten(-1, (kernel_size, channels)).movedim(-2, 2)),
+            gates=panels(taps.unflatten(-1, (kernel_size, channels)).movedim(-2, 1)),
             residuals=panels(torch.stack([*(one.weight for one in residuals), torch.zeros(channels, gate_channels)])),
             skip=panels(_whole_panels(skip).flatten(1)),
             post=panels(wavenet.post.weight),
             logits=panels(wavenet.logits.weight),
         ),
-        gate_biases=rows(torch.stack([_halves(layer.gate.bias) for layer in layers])).reshape(-1),
-        residual_biases=rows(torch.stack([*(one.bias for one in residuals), torch.zeros(channels)])),
+        gate_biases=rows(torch.stack([_halves(bias) for bias in _gate_biases(wavenet)])).reshape(-1),
         skip_bias=rows(wavenet.skip.bias),
         post_bias=rows(wavenet.post.bias),
         logits_bias=rows(wavenet.logits.bias),
@@ -87,12 +85,15 @@ def _in_order(
     logits: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """All in one piece of memory, as a step goes through them: the processor reads ahead, also across their borders."""
-    layer = np.dtype([("gates", np.float32, gates.shape[1:]), ("residuals", np.float32, residuals.shape[1:])])
+    layers, taps, halves, panels, *panel = gates.shape
+    layer = np.dtype(
+        [("gates", np.float32, (taps, halves * panels, *panel)), ("residuals", np.float32, residuals.shape[1:])]
+    )
     step = room(
         np.dtype(
             [
                 ("conditioning", np.float32, (conditioning[..., 0, 0].size, *conditioning.shape[-2:])),
-                ("layers", layer, len(gates)),
+                ("layers", layer, layers),
                 ("skip", np.float32, skip.shape),
                 ("post", np.float32, post.shape),
                 ("logits", np.float32, logits.shape),
@@ -100,7 +101,7 @@ def _in_order(
         )
     )
     step["conditioning"][...] = conditioning.reshape(step["conditioning"].shape)
-    step["layers"]["gates"][...] = gates
+    step["layers"]["gates"][...] = gates.reshape(layers, taps, halves * panels, *panel)
     step["layers"]["residuals"][...] = residuals
     step["skip"][...], step["post"][...], step["logits"][...] = skip, post, logits
     return {
@@ -108,6 +109,21 @@ def _in_order(
         "residuals": step["layers"]["residuals"],
         **{name: step[name] for name in ("conditioning", "skip", "post", "logits")},
     }
+
+
+def _gate_biases(wavenet: WaveNet) -> list[Tensor]:
+    """What each layer's filters and gates begin with.
+
+    A residual bias is a constant in the inputs of all layers behind it. The loop leaves it out, and what it comes to
+    there is added here, once.
+    """
+    biases, constant = [], torch.zeros(wavenet.embedding.embedding_dim, dtype=torch.float64)
+    for layer in wavenet.layers:
+        taps = layer.gate.weight[:, : layer.kernel_size * len(constant)].double()
+        biases.append((layer.gate.bias + taps @ constant.repeat(layer.kernel_size)).float())
+        if layer.residual is not None:
+            constant = constant + layer.residual.bias
+    return biases
 
 
 def _whole_panels(rows: Tensor) -> Tensor:
