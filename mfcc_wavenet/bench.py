@@ -36,7 +36,7 @@ NETWORKS = {
 RUNS = 5
 CACHED = 16_384  # weights that stay in a core's cache
 COLUMNS = 256  # of the matrices that are only multiplied
-MULTIPLICATIONS = 5e9  # of each core, when its rate is measured: some tenths of a second
+MULTIPLICATIONS, READ = 5e9, 5e9  # by each core, when its rates are measured: some tenths of a second
 
 
 @dataclass(frozen=True)
@@ -210,26 +210,38 @@ def _taps(model: MfccInverter) -> int:
 def fastest(model: MfccInverter, streams: int, cores: int) -> float:
     """Samples per second if a step did nothing but read its weights, or multiply them, whichever takes longer.
 
-    A step advances every stream by a sample. It reads every weight once, at the measured rate of one sweep over
-    as much memory, and multiplies each with every stream, at the measured rate of the same product in the cache.
+    A step advances every stream by a sample. It reads every weight once, at the rate of a sum over as much memory,
+    and multiplies each with every stream, at the rate of the loop's own product in the cache.
     """
     weights = _weights_in_step(model)
+    part = weights // cores
+    repeats, products = round(READ / part), round(MULTIPLICATIONS / (CACHED * streams))
     with ThreadPoolExecutor(cores) as pool:
+        parts = [_ones(part) for _ in range(cores)]
+        reading = seconds(lambda: list(pool.map(_read, parts, repeat(repeats)))) / repeats
+        matrices = [_ones(CACHED // (COLUMNS * PANEL), COLUMNS, PANEL) for _ in range(cores)]
+        vectors, out = (
+            np.ones((streams, COLUMNS), np.float32),
+            np.zeros((cores, streams, CACHED // COLUMNS), np.float32),
+        )
+        multiplying = seconds(lambda: list(pool.map(_multiply, out, matrices, repeat(vectors), repeat(products))))
+    return streams / max(reading, multiplying / (products * CACHED) * part)
 
-        def per_weight(matrix_size: int, vectors: int) -> float:
-            """Seconds for a weight and all its vectors, when each core goes through a matrix of its own."""
-            panels = matrix_size // (COLUMNS * PANEL)
-            matrices = [room((np.float32, (panels, COLUMNS, PANEL))) for _ in range(cores)]
-            for matrix in matrices:
-                matrix[:] = 1  # untouched memory is all the same page
-            out = np.zeros((cores, vectors, panels * PANEL), np.float32)
-            repeats = round(MULTIPLICATIONS / (matrix_size * vectors))
-            sweep = partial(pool.map, _multiply, out, matrices, repeat(np.ones((vectors, COLUMNS), np.float32)))
-            return seconds(lambda: list(sweep(repeat(repeats)))) / (repeats * matrices[0].size * cores)
 
-        reading = per_weight(weights // cores, 1)
-        multiplying = per_weight(CACHED, streams)
-    return streams / (weights * max(reading, multiplying))
+def _ones(*shape: int) -> np.ndarray:
+    """As weights lie in memory; of memory that nobody has written to, all pages are one."""
+    ones = room((np.float32, shape))
+    ones[:] = 1
+    return ones
+
+
+@njit(nogil=True, fastmath=True)  # which lets a sum be taken in any order, and so fill registers
+def _read(memory, repeats):
+    total = np.float32(0)
+    for _ in range(repeats):
+        for index in range(memory.shape[0]):
+            total += memory[index]
+    return total
 
 
 @njit(nogil=True)
