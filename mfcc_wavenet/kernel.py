@@ -12,7 +12,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from mfcc_wavenet.products import PANEL, multiply
+from mfcc_wavenet.compiled import compiled
+from mfcc_wavenet.products import HALF_PANEL, PANEL, multiply
 from mfcc_wavenet.products import fused_multiply_add as fma
 from mfcc_wavenet.team import meet, share
 
@@ -57,7 +58,7 @@ def _with_bits(_, bits):
     )
 
 
-@njit(cache=True, forceinline=True)
+@njit(forceinline=True)
 def _exponential(x):
     """e^x = 2^k e^r with k whole and |r| < 0.35, without a call, so that loops of it fill vector registers.
 
@@ -72,7 +73,7 @@ def _exponential(x):
     return series * _with_bits((np.int32(whole) + np.int32(127)) << np.int32(23))
 
 
-@njit(cache=True, forceinline=True, error_model="numpy")  # asked for a zero before each division, a loop is scalar
+@njit(forceinline=True, error_model="numpy")  # asked for a zero before each division, a loop is scalar
 def _gate(gated, filters, gates):
     """gated = tanh * sigmoid, from -2x of the filters and -x of the gates."""
     one = np.float32(1)
@@ -82,7 +83,7 @@ def _gate(gated, filters, gates):
         gated[row] = (one - tanh) / ((one + tanh) * (one + sigmoid))
 
 
-@njit(cache=True, forceinline=True)
+@njit(forceinline=True)
 def _choose(logits, temperature, top_k, draw):
     """The arg-max, or by inverse transform the code at which the cumulative softmax passes draw."""
     if temperature == 0:
@@ -94,14 +95,14 @@ def _choose(logits, temperature, top_k, draw):
     return min(passed, len(logits) - 1)
 
 
-@njit(cache=True, forceinline=True)
+@njit(forceinline=True)
 def _slot(weights, layer, time):
     """Where among all slots the input is that a layer had then."""
     start = weights.ring_starts[layer]
     return start + time % (weights.ring_starts[layer + 1] - start)
 
 
-@njit(cache=True, forceinline=True)
+@njit(forceinline=True)
 def _dense(out, panels, bias, vectors, relu, rank, team):
     """out = vectors @ matrix.T + bias, or the positive part of that: this thread's rows of out."""
     begin = share(out.shape[1] // PANEL, rank, team)[0] * PANEL
@@ -113,22 +114,22 @@ def _dense(out, panels, bias, vectors, relu, rank, team):
                 out[stream, row] = max(out[stream, row], np.float32(0))
 
 
-@njit(cache=True, forceinline=True)
+@njit(forceinline=True)
 def _add_tap(both, weights, rings, layer, tap, time):
-    """What one of a layer's inputs adds to this thread's filters and gates, (streams, layers, 2 * rows of GP)."""
+    """What one of a layer's inputs adds to this thread's filters and gates, (streams, layers, rows)."""
     later_taps = weights.gates.shape[1] - 1 - tap
     inputs = rings[_slot(weights, layer, time - later_taps * weights.dilations[layer])]
     multiply(both[:, layer], both[:, layer], weights.gates[layer, tap], inputs)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sample(codes, last, first, conditioning, draws, temperature, top_k, weights, memory, ahead, rank, team):
     """Fills in the codes of the positions from first on; every thread of the team calls it, with its rank.
 
     codes: (streams, positions); those before 0 are the silence that only has to be remembered, and stay as they are;
     last: (streams,), the codes before the first position; conditioning: what the network is told, (positions *
     streams, channels); draws: in [0, 1), as codes. weights and ahead are this thread's; ahead: room for what
-    conditioning adds to filters and gates, at a few positions, (positions * streams, layers, 2 * rows of GP).
+    conditioning adds to filters and gates, at a few positions, (positions * streams, layers, rows).
     """
     weights, memory = _uncounted(weights), _uncounted(memory)
     conditioning, draws, ahead = _uncounted((conditioning, draws, ahead))
@@ -138,7 +139,7 @@ def sample(codes, last, first, conditioning, draws, temperature, top_k, weights,
     at_once, _, rows = ahead.shape
     first_channel = share(memory.rings.shape[2] // PANEL, rank, team)[0] * PANEL
     channels = slice(first_channel, first_channel + weights.residuals.shape[1] * PANEL)  # this thread's
-    first_gate = share(memory.gated.shape[2] // PANEL, rank, team)[0] * PANEL
+    first_gate = share(memory.gated.shape[2] // HALF_PANEL, rank, team)[0] * HALF_PANEL
     last = last.copy()
     for position in range(positions):
         time = first + position

@@ -11,23 +11,25 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
+from mfcc_wavenet.compiled import compiled
 from mfcc_wavenet.team import share
 
-PANEL = 16  # rows, as many floats as the widest registers hold
+WIDE = binding.get_host_cpu_features().get("avx512f", False)  # 32 registers of 16 floats, or else 16 of 8
+REGISTER = 16  # floats; where there are only narrower ones, two stand for it
+PANEL = 64 if WIDE else 16  # rows: with more registers, fewer and longer sweeps through memory
+HALF_PANEL = PANEL // 2
 CACHE_LINE = 64  # bytes
-VECTORS_AT_ONCE = 6  # that share what is read of a panel
-PANELS_AT_ONCE = 4  # that share what is read of a vector
-# Sums of a panel with a vector that are kept in registers: there are 32 of 16 floats, or 16 of 8, and some are needed
-# for what is multiplied.
-SUMS_AT_ONCE = 24 if binding.get_host_cpu_features().get("avx512f") else 6
+VECTORS_AT_ONCE = 4 if WIDE else 6  # that share what is read of a panel
+SUMS_AT_ONCE = 16 if WIDE else 6  # registers of sums; the others hold what is multiplied
+PANELS_AT_ONCE = 1 if WIDE else 4  # that share what is read of a vector
 
 _INDEX, _FLOAT, _FLOAT_BYTES = ir.IntType(64), ir.FloatType(), 4
-_POINTER, _REGISTER = _FLOAT.as_pointer(), ir.VectorType(_FLOAT, PANEL)
+_POINTER, _REGISTER = _FLOAT.as_pointer(), ir.VectorType(_FLOAT, REGISTER)
 
 
 def pack(matrix: Float[np.ndarray, "*many R C"]) -> Float[np.ndarray, "*many panels C panel"]:
@@ -48,7 +50,7 @@ def room(dtype: DTypeLike) -> np.ndarray:
     return np.ndarray((), dtype, memory, -memory.ctypes.data % CACHE_LINE)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def multiply(out, start, panels, vectors):
     """out = start + vectors @ matrix.T, each vector for itself.
 
@@ -57,7 +59,7 @@ def multiply(out, start, panels, vectors):
     """
     groups = -(-out.shape[0] // VECTORS_AT_ONCE)
     largest_group = -(-out.shape[0] // groups)
-    at_once = min(PANELS_AT_ONCE, SUMS_AT_ONCE // largest_group)
+    at_once = min(PANELS_AT_ONCE, SUMS_AT_ONCE * REGISTER // (largest_group * PANEL))
     if groups > 1:
         at_once = min(at_once, groups)  # so that a line for each column is enough to fetch all that comes next
     tiles = -(-panels.shape[0] // at_once)
@@ -107,7 +109,7 @@ def _multiply_in_registers(_, out, start, panels, vectors, group, groups):
         done = builder.append_basic_block()
         choice = builder.switch(builder.add(builder.mul(vector_count, _INDEX(many)), panel_count), done)
         for vectors in range(1, 1 + VECTORS_AT_ONCE):
-            for panels in range(1, 1 + min(PANELS_AT_ONCE, SUMS_AT_ONCE // vectors)):
+            for panels in range(1, 1 + min(PANELS_AT_ONCE, SUMS_AT_ONCE * REGISTER // (vectors * PANEL))):
                 case = builder.append_basic_block()
                 choice.add_case(_INDEX(vectors * many + panels), case)
                 with builder.goto_block(case):
@@ -139,12 +141,13 @@ def _function(module, vector_count, panel_count):
         return [builder.gep(start, [builder.mul(stride, _INDEX(row))]) for row in range(count)]
 
     def places(operand):
-        return [_at(builder, row, panel * PANEL) for row in rows(operand, vector_count) for panel in range(panel_count)]
+        registers = range(0, panel_count * PANEL, REGISTER)
+        return [_at(builder, row, register) for row in rows(operand, vector_count) for register in registers]
 
     panels, vectors = rows(2, panel_count), rows(3, vector_count)
     sums = [cgutils.alloca_once_value(builder, _load(builder, place)) for place in places(1)]
     multiply_add = cgutils.get_or_insert_function(
-        module, ir.FunctionType(_REGISTER, [_REGISTER] * 3), f"llvm.fma.v{PANEL}f32"
+        module, ir.FunctionType(_REGISTER, [_REGISTER] * 3), f"llvm.fma.v{REGISTER}f32"
     )
     # Floats to fetch for each column, and where the part of this group of vectors begins.
     to_fetch = builder.udiv(_INDEX(panel_count * PANEL), groups)
@@ -152,8 +155,10 @@ def _function(module, vector_count, panel_count):
     with cgutils.for_range(builder, columns) as loop:
         if vector_count > 2:  # fewer leave no time for more than the processor fetches of itself
             _fetch(builder, _at(builder, fetched, builder.mul(loop.index, to_fetch)))
-        column = builder.mul(loop.index, _INDEX(PANEL))
-        weights = [_load(builder, _at(builder, panel, column)) for panel in panels]
+        place = builder.mul(loop.index, _INDEX(PANEL))
+        columns_there = [_at(builder, panel, place) for panel in panels]
+        registers = range(0, PANEL, REGISTER)
+        weights = [_load(builder, _at(builder, column, row)) for column in columns_there for row in registers]
         elements = [_spread(builder, _at(builder, vector, loop.index)) for vector in vectors]
         for (element, weight), value in zip(product(elements, weights), sums):
             builder.store(builder.call(multiply_add, [weight, element, builder.load(value)]), value)
@@ -177,7 +182,7 @@ def _spread(builder, pointer):
     """One float in all elements of a register."""
     undefined, zero = ir.Constant(_REGISTER, ir.Undefined), ir.IntType(32)(0)
     first = builder.insert_element(undefined, builder.load(pointer), zero)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), PANEL), [0] * PANEL)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), REGISTER), [0] * REGISTER)
     return builder.shuffle_vector(first, undefined, everywhere)
 
 

@@ -9,16 +9,18 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from mfcc_wavenet.compiled import compiled
+
 PATIENCE = 2000  # looks before the processor is lent to whoever wants it
 
 
-@njit(cache=True, forceinline=True)
+@compiled
 def share(panels, rank, team):
     """(first, stop) of so many panels: what is this thread's."""
     return panels * rank // team, panels * (rank + 1) // team
 
 
-@njit(cache=True, forceinline=True)
+@njit(forceinline=True)
 def meet(arrivals, team):
     """Goes on when all threads of the team have come here. arrivals: (1,) int64, 0 before the first meeting."""
     if team == 1:

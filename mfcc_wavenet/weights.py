@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from mfcc_wavenet.products import PANEL, pack, room
+from mfcc_wavenet.products import HALF_PANEL, PANEL, pack, room
 from mfcc_wavenet.team import share
 from mfcc_wavenet.wavenet import WaveNet
 
@@ -16,17 +15,18 @@ from mfcc_wavenet.wavenet import WaveNet
 class Weights(NamedTuple):
     """What one thread of a team multiplies and adds: its panels of every matrix, its rows of every bias.
 
-    C residual, G gate channels; with P, filled up with zeros to whole panels.
+    C residual, G gate channels; with P, filled up with zeros, C to whole panels and G to half ones. A layer's rows of
+    gates are those of the filters, times -2, and then as many of the gates, times -1.
     """
 
     embedding: np.ndarray  # (Q, CP), whole
-    conditioning: np.ndarray  # (layers * 2 * panels of GP, conditioning channels, PANEL): filters, then gates
-    gates: np.ndarray  # (layers, taps, 2 * panels of GP, C, PANEL): filters, then gates; the oldest tap first
+    conditioning: np.ndarray  # (layers * panels of gates, conditioning channels, PANEL)
+    gates: np.ndarray  # (layers, taps, panels of gates, C, PANEL), the oldest tap first
     residuals: np.ndarray  # (layers, panels of CP, G, PANEL); the last layer has none, but zeros
     skip: np.ndarray  # (panels, layers * GP, PANEL)
     post: np.ndarray
     logits: np.ndarray
-    gate_biases: np.ndarray  # (layers * 2 * rows of GP,), with what residual biases come to there
+    gate_biases: np.ndarray  # (layers * rows of gates,), with what residual biases come to there
     skip_bias: np.ndarray
     post_bias: np.ndarray
     logits_bias: np.ndarray
@@ -38,77 +38,53 @@ def lay_out(wavenet: WaveNet, rank: int = 0, team: int = 1) -> Weights:
     """What the thread of that rank in a team multiplies and adds."""
     wavenet = copy.deepcopy(wavenet).cpu().requires_grad_(False)
 
-    def panels(matrix: Tensor) -> np.ndarray:
-        """(..., R, columns) to this thread's (..., panels, columns, PANEL)."""
-        packed = pack(matrix.numpy())
-        return packed[..., slice(*share(packed.shape[-3], rank, team)), :, :]
+    def mine(rows: Tensor, unit: int = PANEL) -> Tensor:
+        """This thread's of (R, ...): whole units."""
+        padded = _filled_up(rows, unit, axis=0)
+        first, stop = share(len(padded) // unit, rank, team)
+        return padded[first * unit : stop * unit]
 
-    def rows(bias: Tensor) -> np.ndarray:
-        """(..., R) to this thread's (..., rows)."""
-        by_panel = _whole_panels(bias).unflatten(-1, (-1, PANEL)).numpy()
-        mine = by_panel[..., slice(*share(by_panel.shape[-2], rank, team)), :]
-        return mine.reshape(*mine.shape[:-2], mine.shape[-2] * PANEL)
+    def my_gates(both: Tensor) -> Tensor:
+        """This thread's of (2G, ...), as the loop needs them: for e^-2x and e^-x. The factors cost no bit."""
+        filters, gates = both.chunk(2)
+        return torch.cat([mine(-2 * filters, HALF_PANEL), mine(-gates, HALF_PANEL)])
 
     layers = list(wavenet.layers)
     kernel_size, channels = layers[0].kernel_size, wavenet.embedding.embedding_dim
     gate_channels = wavenet.skip.in_features // len(layers)
-    gates = torch.stack([_halves(layer.gate.weight) for layer in layers])  # layers, 2, G, columns
+    gates = torch.stack([my_gates(layer.gate.weight) for layer in layers])  # layers, rows, columns
     taps, conditioning = gates.tensor_split([kernel_size * channels], dim=-1)
-    residuals = [layer.residual for layer in layers[:-1]]
-    skip = wavenet.skip.weight.unflatten(1, (len(layers), gate_channels))
+    residuals = [layer.residual.weight for layer in layers[:-1]] + [torch.zeros(channels, gate_channels)]
+    skip = _filled_up(wavenet.skip.weight.unflatten(1, (len(layers), gate_channels)), HALF_PANEL, axis=-1)
     dilations = np.array([layer.dilation for layer in layers])
     return Weights(
-        embedding=_whole_panels(wavenet.embedding.weight).numpy(),
+        embedding=_filled_up(wavenet.embedding.weight, PANEL, axis=1).numpy(),
         **_in_order(
-            conditioning=panels(conditioning),
-            gates=panels(taps.unflatten(-1, (kernel_size, channels)).movedim(-2, 1)),
-            residuals=panels(torch.stack([*(one.weight for one in residuals), torch.zeros(channels, gate_channels)])),
-            skip=panels(_whole_panels(skip).flatten(1)),
-            post=panels(wavenet.post.weight),
-            logits=panels(wavenet.logits.weight),
+            conditioning=pack(conditioning.flatten(0, 1).numpy()),
+            gates=pack(taps.unflatten(-1, (kernel_size, channels)).movedim(-2, 1).numpy()),
+            residuals=pack(torch.stack([mine(weight) for weight in residuals]).numpy()),
+            skip=pack(mine(skip.flatten(1)).numpy()),
+            post=pack(mine(wavenet.post.weight).numpy()),
+            logits=pack(mine(wavenet.logits.weight).numpy()),
         ),
-        gate_biases=rows(torch.stack([_halves(bias) for bias in _gate_biases(wavenet)])).reshape(-1),
-        skip_bias=rows(wavenet.skip.bias),
-        post_bias=rows(wavenet.post.bias),
-        logits_bias=rows(wavenet.logits.bias),
+        gate_biases=torch.cat([my_gates(bias) for bias in _gate_biases(wavenet)]).numpy(),
+        skip_bias=mine(wavenet.skip.bias).numpy(),
+        post_bias=mine(wavenet.post.bias).numpy(),
+        logits_bias=mine(wavenet.logits.bias).numpy(),
         dilations=dilations,
         ring_starts=np.cumsum([0, *((kernel_size - 1) * dilations + 1)]),
     )
 
 
-def _in_order(
-    conditioning: np.ndarray,
-    gates: np.ndarray,
-    residuals: np.ndarray,
-    skip: np.ndarray,
-    post: np.ndarray,
-    logits: np.ndarray,
-) -> dict[str, np.ndarray]:
+def _in_order(gates: np.ndarray, residuals: np.ndarray, **others: np.ndarray) -> dict[str, np.ndarray]:
     """All in one piece of memory, as a step goes through them: the processor reads ahead, also across their borders."""
-    layers, taps, halves, panels, *panel = gates.shape
-    layer = np.dtype(
-        [("gates", np.float32, (taps, halves * panels, *panel)), ("residuals", np.float32, residuals.shape[1:])]
-    )
-    step = room(
-        np.dtype(
-            [
-                ("conditioning", np.float32, (conditioning[..., 0, 0].size, *conditioning.shape[-2:])),
-                ("layers", layer, layers),
-                ("skip", np.float32, skip.shape),
-                ("post", np.float32, post.shape),
-                ("logits", np.float32, logits.shape),
-            ]
-        )
-    )
-    step["conditioning"][...] = conditioning.reshape(step["conditioning"].shape)
-    step["layers"]["gates"][...] = gates.reshape(layers, taps, halves * panels, *panel)
-    step["layers"]["residuals"][...] = residuals
-    step["skip"][...], step["post"][...], step["logits"][...] = skip, post, logits
-    return {
-        "gates": step["layers"]["gates"],
-        "residuals": step["layers"]["residuals"],
-        **{name: step[name] for name in ("conditioning", "skip", "post", "logits")},
-    }
+    layer = [("gates", np.float32, gates.shape[1:]), ("residuals", np.float32, residuals.shape[1:])]
+    conditioning, *head = [(name, np.float32, matrix.shape) for name, matrix in others.items()]
+    step = room(np.dtype([conditioning, ("layers", layer, len(gates)), *head]))
+    places = {**{name: step[name] for name in others}, **{name: step["layers"][name] for name, *_ in layer}}
+    for name, matrix in {"gates": gates, "residuals": residuals, **others}.items():
+        places[name][...] = matrix
+    return places
 
 
 def _gate_biases(wavenet: WaveNet) -> list[Tensor]:
@@ -126,15 +102,7 @@ def _gate_biases(wavenet: WaveNet) -> list[Tensor]:
     return biases
 
 
-def _whole_panels(rows: Tensor) -> Tensor:
-    """(..., R) with zeros to whole panels."""
-    return functional.pad(rows, (0, -rows.shape[-1] % PANEL))
-
-
-def _halves(gate: Tensor) -> Tensor:
-    """(2G, ...), filters and then gates, to (2, G, ...), those times -2 and these times -1.
-
-    What the loop needs of them is e^-2x and e^-x, so the factors are in the weights; neither costs a bit.
-    """
-    filters, gates = gate.chunk(2)
-    return torch.stack([-2 * filters, -gates])
+def _filled_up(rows: Tensor, unit: int, axis: int) -> Tensor:
+    """With zeros to whole units along an axis."""
+    missing = -rows.shape[axis] % unit
+    return torch.cat([rows, rows.new_zeros([*rows.shape[:axis], missing, *rows.shape[axis:][1:]])], dim=axis)
