@@ -21,14 +21,13 @@ from mfcc_wavenet.team import share
 
 WIDE = binding.get_host_cpu_features().get("avx512f", False)  # 32 registers of 16 floats, or else 16 of 8
 REGISTER = 16  # floats; where there are only narrower ones, two stand for it
-PANEL = 64 if WIDE else 16  # rows: with more registers, fewer and longer sweeps through memory
+PANEL = 4 * REGISTER  # rows
 HALF_PANEL = PANEL // 2
 CACHE_LINE = 64  # bytes
 VECTORS_AT_ONCE = 4 if WIDE else 6  # that share what is read of a panel
 SUMS_AT_ONCE = 16 if WIDE else 6  # registers of sums; the others hold what is multiplied
-PANELS_AT_ONCE = 1 if WIDE else 4  # that share what is read of a vector
 
-_INDEX, _FLOAT, _FLOAT_BYTES = ir.IntType(64), ir.FloatType(), 4
+_INDEX, _BYTE, _FLOAT, _FLOAT_BYTES = ir.IntType(64), ir.IntType(8), ir.FloatType(), 4
 _POINTER, _REGISTER = _FLOAT.as_pointer(), ir.VectorType(_FLOAT, REGISTER)
 
 
@@ -59,23 +58,24 @@ def multiply(out, start, panels, vectors):
     """
     groups = -(-out.shape[0] // VECTORS_AT_ONCE)
     largest_group = -(-out.shape[0] // groups)
-    at_once = min(PANELS_AT_ONCE, SUMS_AT_ONCE * REGISTER // (largest_group * PANEL))
-    if groups > 1:
-        at_once = min(at_once, groups)  # so that a line for each column is enough to fetch all that comes next
-    tiles = -(-panels.shape[0] // at_once)
-    for tile in range(tiles):
-        first_panel, stop_panel = share(panels.shape[0], tile, tiles)
-        rows = slice(first_panel * PANEL, stop_panel * PANEL)
-        for group in range(groups):
-            first, stop = share(out.shape[0], group, groups)
-            _multiply_in_registers(
-                out[first:stop, rows],
-                start[:, rows] if start.shape[0] == 1 else start[first:stop, rows],
-                panels[first_panel:stop_panel],
-                vectors[first:stop],
-                group,
-                groups,
-            )
+    at_once = PANEL  # rows
+    while at_once > REGISTER and at_once * largest_group > SUMS_AT_ONCE * REGISTER:
+        at_once //= 2
+    tiles = PANEL // at_once
+    for panel in range(panels.shape[0]):
+        for tile in range(tiles):
+            row = tile * at_once
+            rows = slice(panel * PANEL + row, panel * PANEL + row + at_once)
+            for group in range(groups):
+                first, stop = share(out.shape[0], group, groups)
+                _multiply_in_registers(
+                    out[first:stop, rows],
+                    start[:, rows] if start.shape[0] == 1 else start[first:stop, rows],
+                    panels[panel, :, row : row + at_once],
+                    vectors[first:stop],
+                    tile * groups + group,
+                    tiles * groups,
+                )
 
 
 @intrinsic
@@ -87,78 +87,75 @@ def fused_multiply_add(_, a, b, c):
 
 
 @intrinsic
-def _multiply_in_registers(_, out, start, panels, vectors, group, groups):
-    """multiply() for so few vectors and panels that their sums stay in registers from the first column to the last.
+def _multiply_in_registers(_, out, start, panel, vectors, turn, turns):
+    """multiply() of so few vectors, and so few rows of a panel, that their sums stay in registers.
 
-    Meanwhile each of the groups of vectors fetches its part of the panels that come next in memory.
+    Meanwhile it fetches its part of the next panel: there are so many turns until it is needed.
     """
 
     def generate(context, builder, signature, arguments):
-        *arrays, group, groups = arguments
+        *arrays, turn, turns = arguments
         arrays = [context.make_array(kind)(context, builder, array) for kind, array in zip(signature.args, arrays)]
         shapes = [cgutils.unpack_tuple(builder, array.shape) for array in arrays]
-        vector_count, (panel_count, columns, _) = shapes[0][0], shapes[2]
-        operands = [columns]
-        for array, (count, *_) in zip(arrays, shapes):
+        vector_count, (columns, row_count) = shapes[0][0], shapes[2]
+        operands = [columns, turn, turns]
+        for array, (count, _) in zip(arrays, shapes):
             stride = builder.sdiv(cgutils.unpack_tuple(builder, array.strides)[0], _INDEX(_FLOAT_BYTES))
             alone = builder.icmp_signed("==", count, _INDEX(1))
             operands += [array.data, builder.select(alone, _INDEX(0), stride)]
-        operands += [group, groups]
         # One function for each size, chosen by a number that tells both counts.
-        many = PANELS_AT_ONCE + 1
         done = builder.append_basic_block()
-        choice = builder.switch(builder.add(builder.mul(vector_count, _INDEX(many)), panel_count), done)
+        choice = builder.switch(builder.add(builder.mul(vector_count, _INDEX(1 + PANEL)), row_count), done)
         for vectors in range(1, 1 + VECTORS_AT_ONCE):
-            for panels in range(1, 1 + min(PANELS_AT_ONCE, SUMS_AT_ONCE * REGISTER // (vectors * PANEL))):
-                case = builder.append_basic_block()
-                choice.add_case(_INDEX(vectors * many + panels), case)
-                with builder.goto_block(case):
-                    builder.call(_function(builder.module, vectors, panels), operands)
-                    builder.branch(done)
+            for rows in (REGISTER, 2 * REGISTER, PANEL):
+                if rows == REGISTER or vectors * rows <= SUMS_AT_ONCE * REGISTER:
+                    case = builder.append_basic_block()
+                    choice.add_case(_INDEX(vectors * (1 + PANEL) + rows), case)
+                    with builder.goto_block(case):
+                        builder.call(_function(builder.module, vectors, rows), operands)
+                        builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.none(out, start, panels, vectors, group, groups), generate
+    return types.none(out, start, panel, vectors, turn, turns), generate
 
 
-def _function(module, vector_count, panel_count):
-    """The innermost loop for so many vectors and panels, which a module has once.
+def _function(module, vector_count, row_count):
+    """The innermost loop for so many vectors and rows, which a module has once.
 
-    Its arguments: the number of columns; out, start, the panels and the vectors, each followed by its stride in floats;
-    which of how many groups of vectors this is.
+    Its arguments: the number of columns, the turn and how many there are; out, start, the panel and the vectors, each
+    followed by its stride in floats.
     """
-    kind = ir.FunctionType(ir.VoidType(), [_INDEX] + [_POINTER, _INDEX] * 4 + [_INDEX] * 2)
-    function = cgutils.get_or_insert_function(module, kind, f"multiply_{panel_count}_panels_with_{vector_count}")
+    kind = ir.FunctionType(ir.VoidType(), [_INDEX] * 3 + [_POINTER, _INDEX] * 4)
+    function = cgutils.get_or_insert_function(module, kind, f"multiply_{row_count}_rows_with_{vector_count}")
     if not function.is_declaration:
         return function
     function.linkage = "internal"
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block())
-    columns, *operands, group, groups = function.args
+    columns, turn, turns, *operands = function.args
+    registers = range(0, row_count, REGISTER)
 
-    def rows(operand, count):
+    def vectors_of(operand):
         start, stride = operands[2 * operand : 2 * operand + 2]
-        return [builder.gep(start, [builder.mul(stride, _INDEX(row))]) for row in range(count)]
+        return [builder.gep(start, [builder.mul(stride, _INDEX(vector))]) for vector in range(vector_count)]
 
     def places(operand):
-        registers = range(0, panel_count * PANEL, REGISTER)
-        return [_at(builder, row, register) for row in rows(operand, vector_count) for register in registers]
+        return [_at(builder, vector, row) for vector in vectors_of(operand) for row in registers]
 
-    panels, vectors = rows(2, panel_count), rows(3, vector_count)
+    panel, vectors = operands[4], vectors_of(3)
     sums = [cgutils.alloca_once_value(builder, _load(builder, place)) for place in places(1)]
     multiply_add = cgutils.get_or_insert_function(
         module, ir.FunctionType(_REGISTER, [_REGISTER] * 3), f"llvm.fma.v{REGISTER}f32"
     )
-    # Floats to fetch for each column, and where the part of this group of vectors begins.
-    to_fetch = builder.udiv(_INDEX(panel_count * PANEL), groups)
-    fetched = _at(builder, panels[-1], builder.mul(columns, builder.add(_INDEX(PANEL), builder.mul(group, to_fetch))))
+    next_panel = builder.bitcast(_at(builder, panel, builder.mul(columns, _INDEX(PANEL))), _BYTE.as_pointer())
+    to_fetch = builder.udiv(_INDEX(PANEL * _FLOAT_BYTES), turns)  # bytes for each column
+    fetched = builder.mul(builder.mul(turn, columns), to_fetch)
     with cgutils.for_range(builder, columns) as loop:
         if vector_count > 2:  # fewer leave no time for more than the processor fetches of itself
-            _fetch(builder, _at(builder, fetched, builder.mul(loop.index, to_fetch)))
-        place = builder.mul(loop.index, _INDEX(PANEL))
-        columns_there = [_at(builder, panel, place) for panel in panels]
-        registers = range(0, PANEL, REGISTER)
-        weights = [_load(builder, _at(builder, column, row)) for column in columns_there for row in registers]
+            _fetch(builder, _at(builder, next_panel, builder.add(fetched, builder.mul(loop.index, to_fetch))))
+        column = _at(builder, panel, builder.mul(loop.index, _INDEX(PANEL)))
+        weights = [_load(builder, _at(builder, column, row)) for row in registers]
         elements = [_spread(builder, _at(builder, vector, loop.index)) for vector in vectors]
         for (element, weight), value in zip(product(elements, weights), sums):
             builder.store(builder.call(multiply_add, [weight, element, builder.load(value)]), value)
@@ -187,9 +184,9 @@ def _spread(builder, pointer):
 
 
 def _fetch(builder, pointer):
-    """Asks for the memory there without waiting; beyond the end of an array this is allowed, and does nothing."""
-    flag, byte = ir.IntType(32), ir.IntType(8)
-    kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), flag, flag, flag])
+    """Asks for the bytes there without waiting; beyond the end of an array this is allowed, and does nothing."""
+    flag = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), flag, flag, flag])
     prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     to_read, into_second_cache, data = flag(0), flag(2), flag(1)
-    builder.call(prefetch, [builder.bitcast(pointer, byte.as_pointer()), to_read, into_second_cache, data])
+    builder.call(prefetch, [pointer, to_read, into_second_cache, data])
