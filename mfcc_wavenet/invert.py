@@ -146,18 +146,24 @@ class Inverter:
         _refuse_choice(temperature, top_k)
         voices = Voices(self.generator, [self._speaker_index(speaker)], temperature, seed, top_k)
         hop_length = self.geometry.hop_length
-        arrived: list[np.ndarray] = []
+        arrived: list[np.ndarray] = []  # but for the first ones, which nothing to come depends on
+        forgotten = 0
 
         def speak(stop: int) -> Float[np.ndarray, " samples"]:
-            (codes,) = voices.speak([stop], lambda _, span: self._frames_of(span, arrived))
+            nonlocal forgotten
+            (codes,) = voices.speak([stop], lambda _, span: self._frames_of(span, arrived, forgotten))
+            next_frame = self.geometry.frame_span((stop, stop + 1))[0]
+            first_needed = max(min(next_frame, forgotten + len(arrived) - 1) - self._delta_reach, forgotten)
+            del arrived[: first_needed - forgotten]
+            forgotten = first_needed
             return self._audio(codes)
 
         for frame in frames:
             arrived.append(self._checked(np.asarray(frame)[:, None])[:, 0])
-            if len(arrived) > voices.spoken // hop_length + self.latency_frames:
+            if forgotten + len(arrived) > voices.spoken // hop_length + self.latency_frames:
                 yield speak(voices.spoken + BLOCK_HOPS * hop_length)
         if arrived:
-            for stop in self.generator.stops(voices.spoken, self.geometry.samples_of(len(arrived))):
+            for stop in self.generator.stops(voices.spoken, self.geometry.samples_of(forgotten + len(arrived))):
                 yield speak(stop)
 
     @property
@@ -165,11 +171,11 @@ class Inverter:
         """Frames that deltas look ahead, and back."""
         return self.settings.features.delta_width // 2 if self.settings.features.delta_order else 0
 
-    def _frames_of(self, span: Span, arrived: list[np.ndarray]) -> Float[np.ndarray, "F K"]:
+    def _frames_of(self, span: Span, arrived: list[np.ndarray], forgotten: int) -> Float[np.ndarray, "F K"]:
         """Normalised frames of a span, from as few of the arrived ones as their deltas depend on."""
-        wanted = inside(span, len(arrived))
+        wanted = inside(span, forgotten + len(arrived))
         first = max(wanted[0] - self._delta_reach, 0)
-        near = np.stack(arrived[first : wanted[-1] + self._delta_reach + 1], axis=1)
+        near = np.stack(arrived[first - forgotten : wanted[-1] + self._delta_reach + 1 - forgotten], axis=1)
         return self._frames(near)[wanted - first]
 
     def _frames(self, mfcc: Float[np.ndarray, "n_mfcc F"]) -> Float[np.ndarray, "F K"]:

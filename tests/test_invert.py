@@ -1,7 +1,10 @@
 """The library's front door: the pinned inverse is exact, and batches, streams and seeds do not disturb each other."""
 
+import gc
+import itertools
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -72,6 +75,26 @@ def test_a_stream_is_as_late_as_it_says(inverter, mfcc):
         next(stream)
         needed.append(taken)
     assert needed == [inverter.latency_frames + 1 + block * BLOCK_HOPS for block in range(5)]
+
+
+def test_a_stream_may_go_on_for_ever(inverter, mfcc):
+    """It keeps no frame that has done its work: memory stays where it is, though as many come again and again."""
+    stream = inverter.stream(itertools.cycle(mfcc.T))
+
+    def kept_after(blocks: int) -> int:
+        """Bytes."""
+        for _ in itertools.islice(stream, blocks):
+            pass
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        growth = -kept_after(60) + kept_after(120)
+    finally:
+        tracemalloc.stop()
+    # Less than the frames alone would take; libraries keep a little for later.
+    assert growth < 120 * BLOCK_HOPS * sys.getsizeof(mfcc[:, 0].copy())
 
 
 def test_other_rates_are_resampled(inverter):
