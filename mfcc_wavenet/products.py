@@ -10,16 +10,18 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
 from mfcc_wavenet.compiled import compiled
 from mfcc_wavenet.team import share
 
-WIDE = binding.get_host_cpu_features().get("avx512f", False)  # 32 registers of 16 floats, or else 16 of 8
+_, _, _features = cpu_target.target_context.codegen().magic_tuple()  # of the processor that numba compiles for
+WIDE = "+avx512f" in _features.split(",")  # 32 registers of 16 floats, or else 16 of 8
 REGISTER = 16  # floats; where there are only narrower ones, two stand for it
 PANEL = 4 * REGISTER  # rows
 HALF_PANEL = PANEL // 2

@@ -1,9 +1,14 @@
 """Packed products are the products, and nobody's sum depends on the company it is computed in."""
 
+import os
+import subprocess
+import sys
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from architectures import examples
+from conftest import ROOT
 from hypothesis import given
 
 from mfcc_wavenet.products import CACHE_LINE, PANEL, multiply, pack, room
@@ -60,6 +65,28 @@ def test_it_may_start_from_one_row_and_from_what_it_writes(together):
     multiply(both_ways[::2], both_ways[::2], pack(matrix), vectors)
     np.testing.assert_array_equal(both_ways[::2, :40], expected)
     assert (both_ways[1::2] == 0).all()
+
+
+def test_registers_change_no_bit():
+    """A processor with narrow registers shares rows and vectors out in another way, and comes to the same."""
+    matrix, vectors = numbers(0, 200, 130), numbers(1, MANY, 130)
+    script = f"""
+import numpy as np
+from mfcc_wavenet.products import WIDE, multiply, pack
+matrix, vectors = (np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+                   for seed, shape in ((0, {matrix.shape}), (1, {vectors.shape})))
+panels = pack(matrix)
+out = np.zeros(({MANY}, len(panels) * panels.shape[-1]), np.float32)
+multiply(out, out, panels, vectors)
+print(WIDE, out[:, :200].tobytes().hex())
+"""
+    environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+    narrow = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    )
+    wide, products = narrow.stdout.split()
+    assert wide == "False"
+    assert bytes.fromhex(products) == product(matrix, vectors, np.zeros((MANY, 200), np.float32)).tobytes()
 
 
 def test_room_begins_with_a_cache_line():
