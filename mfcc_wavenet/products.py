@@ -65,17 +65,17 @@ def multiply(out, start, panels, vectors):
         at_once //= 2
     tiles = PANEL // at_once
     for panel in range(panels.shape[0]):
-        for tile in range(tiles):
-            row = tile * at_once
-            rows = slice(panel * PANEL + row, panel * PANEL + row + at_once)
-            for group in range(groups):
-                first, stop = share(out.shape[0], group, groups)
+        for group in range(groups):
+            first, stop = share(out.shape[0], group, groups)
+            for tile in range(tiles):
+                row = tile * at_once
+                rows = slice(panel * PANEL + row, panel * PANEL + row + at_once)
                 _multiply_in_registers(
                     out[first:stop, rows],
                     start[:, rows] if start.shape[0] == 1 else start[first:stop, rows],
                     panels[panel, :, row : row + at_once],
                     vectors[first:stop],
-                    tile * groups + group,
+                    group * tiles + tile,
                     tiles * groups,
                 )
 
