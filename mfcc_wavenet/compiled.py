@@ -18,7 +18,7 @@ _version = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() f
 def compiled(function):
     """For functions that are called from Python; what they call needs no more than njit(forceinline=True)."""
     dispatcher = njit(nogil=True)(function)
-    dispatcher._cache = _Cache(function)  # what njit(cache=True) does, with numba's own class
+    dispatcher._cache = _Cache(function)  # where njit(cache=True) puts numba's own
     return dispatcher
 
 
