@@ -131,8 +131,8 @@ def ours(model: MfccInverter, streams: int, cores: int) -> Callable[[int], list[
 
     The first hop is spoken here: it takes the silence in front along.
     """
-    generator = Generator(model)
-    voices = Voices(generator, [0] * streams, team=cores)
+    generator = Generator(model, team=cores)
+    voices = Voices(generator, [0] * streams)
 
     def go_on(hops: int) -> list[np.ndarray]:
         stops = generator.stops(voices.spoken, voices.spoken + hops * HOP_LENGTH)
@@ -220,10 +220,8 @@ def fastest(model: MfccInverter, streams: int, cores: int) -> float:
         parts = [_ones(part) for _ in range(cores)]
         reading = seconds(lambda: list(pool.map(_read, parts, repeat(repeats)))) / repeats
         matrices = [_ones(CACHED // (COLUMNS * PANEL), COLUMNS, PANEL) for _ in range(cores)]
-        vectors, out = (
-            np.ones((streams, COLUMNS), np.float32),
-            np.zeros((cores, streams, CACHED // COLUMNS), np.float32),
-        )
+        vectors = np.ones((streams, COLUMNS), np.float32)
+        out = np.zeros((cores, streams, CACHED // COLUMNS), np.float32)
         multiplying = seconds(lambda: list(pool.map(_multiply, out, matrices, repeat(vectors), repeat(products))))
     return streams / max(reading, multiplying / (products * CACHED) * part)
 

@@ -24,7 +24,7 @@ from mfcc_wavenet.mulaw import code_type, silence
 from mfcc_wavenet.products import PANEL
 from mfcc_wavenet.team import share
 from mfcc_wavenet.wavenet import WaveNet
-from mfcc_wavenet.weights import Weights, lay_out
+from mfcc_wavenet.weights import lay_out
 from mfcc_wavenet.windows import inside
 
 # Hops whose frames are upsampled at once. A frame's wide layers cost the same for one frame as for several,
@@ -38,18 +38,12 @@ WORTH_A_TEAM = 100_000  # weights between two meetings: with fewer, threads woul
 class Generator:
     """The weights of a model, laid out for the loop; one can generate any number of utterances."""
 
-    def __init__(self, model: MfccInverter):
+    def __init__(self, model: MfccInverter, team: int | None = None):
+        """team: threads that work on the same utterances, by default as many as are worth their while."""
         self.model = model
+        self.team = team or _worth_their_while(model.wavenet)
         self.conditioner = Conditioner(model)
-        self.team = _worth_their_while(model.wavenet)
-        self._weights: dict[int, list[Weights]] = {}
-        self.weights(self.team)
-
-    def weights(self, team: int) -> list[Weights]:
-        """Of each thread of a team."""
-        if team not in self._weights:
-            self._weights[team] = [lay_out(self.model.wavenet, rank, team) for rank in range(team)]
-        return self._weights[team]
+        self.weights = [lay_out(model.wavenet, rank, self.team) for rank in range(self.team)]
 
     def generate(
         self,
@@ -136,26 +130,24 @@ class Voices:
         temperature: float = 0.0,
         seed: int = 0,
         top_k: int = 0,
-        team: int | None = None,
     ):
         """temperature 0 takes the most likely code each time; above, codes are drawn from the softmax of
         logits / temperature, of the top_k most likely ones (0: of all), by a generator for each that the seed starts.
 
-        speakers: of one utterance or of more; team: threads, by default as many as are worth their while.
+        speakers: of one utterance or of more.
         """
         self.generator = generator
         self.speakers = speakers
-        self.weights = generator.weights(team or generator.team)
         self.choice = np.float32(temperature), top_k
         self.randoms = [np.random.default_rng(seed) for _ in speakers]
         self.spoken = 0  # samples
-        streams, any_part = len(speakers), self.weights[0]
+        streams, any_part = len(speakers), generator.weights[0]
         quantization_channels, padded_channels = any_part.embedding.shape
         self.last = np.full(streams, silence(quantization_channels))
 
         def rows(panels: str) -> int:
             """Of all threads."""
-            return sum(getattr(part, panels).shape[-3] for part in self.weights) * PANEL
+            return sum(getattr(part, panels).shape[-3] for part in generator.weights) * PANEL
 
         layers = len(any_part.dilations)
         self.memory = Memory(
@@ -168,7 +160,8 @@ class Voices:
         )
         positions = max(LOOK_AHEAD // streams, 1)
         self.ahead = [
-            np.zeros((positions * streams, layers, part.gates.shape[-3] * PANEL), np.float32) for part in self.weights
+            np.zeros((positions * streams, layers, part.gates.shape[-3] * PANEL), np.float32)
+            for part in generator.weights
         ]
 
     def speak(
@@ -188,8 +181,8 @@ class Voices:
         draws = np.zeros(codes.shape)
         for stream, random in enumerate(self.randoms):
             draws[stream, self.spoken - first :] = random.random(stop - self.spoken)
-        told = np.zeros((stop - first, len(self.speakers), self.weights[0].conditioning.shape[1]), np.float32)
-        team = len(self.weights)
+        told = np.zeros((stop - first, len(self.speakers), generator.weights[0].conditioning.shape[1]), np.float32)
+        team = generator.team
         with ThreadPoolExecutor(team) as pool:
             each = pool.map if team > 1 else map
             conditioning = each(generator.conditioner, frames, speakers, going_on.values())
@@ -197,7 +190,7 @@ class Voices:
                 told[: len(of_one), stream] = of_one
             arguments = codes, self.last, first, told.reshape(-1, told.shape[-1]), draws, *self.choice
             work = partial(sample, *arguments)
-            list(each(work, self.weights, repeat(self.memory), self.ahead, range(team), repeat(team)))
+            list(each(work, generator.weights, repeat(self.memory), self.ahead, range(team), repeat(team)))
         self.last = codes[:, -1].copy()
         spoken, self.spoken = self.spoken, stop
         return [codes[stream, spoken - first : max(end, spoken) - first] for stream, end in enumerate(stops)]

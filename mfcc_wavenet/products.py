@@ -26,8 +26,10 @@ REGISTER = 16  # floats; where there are only narrower ones, two stand for it
 PANEL = 4 * REGISTER  # rows
 HALF_PANEL = PANEL // 2
 CACHE_LINE = 64  # bytes
-VECTORS_AT_ONCE = 4 if WIDE else 6  # that share what is read of a panel
-SUMS_AT_ONCE = 16 if WIDE else 6  # registers of sums; the others hold what is multiplied
+# Rows of a panel that are multiplied with 0, 1, 2, ... vectors at once. They share what is read of the panel, and leave
+# registers for what is multiplied beside those of their sums.
+ROWS_AT_ONCE = (64, 64, 64, 64, 64) if WIDE else (64, 64, 32, 32, 16, 16, 16)
+VECTORS_AT_ONCE = len(ROWS_AT_ONCE) - 1
 
 _INDEX, _BYTE, _FLOAT, _FLOAT_BYTES = ir.IntType(64), ir.IntType(8), ir.FloatType(), 4
 _POINTER, _REGISTER = _FLOAT.as_pointer(), ir.VectorType(_FLOAT, REGISTER)
@@ -59,10 +61,7 @@ def multiply(out, start, panels, vectors):
     vectors; panels: (panels, columns, PANEL); vectors: (vectors, columns) or longer ones. Last axes are contiguous.
     """
     groups = -(-out.shape[0] // VECTORS_AT_ONCE)
-    largest_group = -(-out.shape[0] // groups)
-    at_once = PANEL  # rows
-    while at_once > REGISTER and at_once * largest_group > SUMS_AT_ONCE * REGISTER:
-        at_once //= 2
+    at_once = ROWS_AT_ONCE[-(-out.shape[0] // groups)]  # of the largest group
     tiles = PANEL // at_once
     for panel in range(panels.shape[0]):
         for group in range(groups):
@@ -109,13 +108,12 @@ def _multiply_in_registers(_, out, start, panel, vectors, turn, turns):
         done = builder.append_basic_block()
         choice = builder.switch(builder.add(builder.mul(vector_count, _INDEX(1 + PANEL)), row_count), done)
         for vectors in range(1, 1 + VECTORS_AT_ONCE):
-            for rows in (REGISTER, 2 * REGISTER, PANEL):
-                if rows == REGISTER or vectors * rows <= SUMS_AT_ONCE * REGISTER:
-                    case = builder.append_basic_block()
-                    choice.add_case(_INDEX(vectors * (1 + PANEL) + rows), case)
-                    with builder.goto_block(case):
-                        builder.call(_function(builder.module, vectors, rows), operands)
-                        builder.branch(done)
+            for rows in set(ROWS_AT_ONCE[vectors:]):  # a group takes as many as the largest beside it
+                case = builder.append_basic_block()
+                choice.add_case(_INDEX(vectors * (1 + PANEL) + rows), case)
+                with builder.goto_block(case):
+                    builder.call(_function(builder.module, vectors, rows), operands)
+                    builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mfcc_wavenet.products import HALF_PANEL, PANEL, pack, room
 from mfcc_wavenet.team import share
@@ -104,5 +105,4 @@ def _gate_biases(wavenet: WaveNet) -> list[Tensor]:
 
 def _filled_up(rows: Tensor, unit: int, axis: int) -> Tensor:
     """With zeros to whole units along an axis."""
-    missing = -rows.shape[axis] % unit
-    return torch.cat([rows, rows.new_zeros([*rows.shape[:axis], missing, *rows.shape[axis:][1:]])], dim=axis)
+    return functional.pad(rows.movedim(axis, -1), (0, -rows.shape[axis] % unit)).movedim(-1, axis)

@@ -15,7 +15,7 @@ from architectures import (
     whole_utterance,
     windows,
 )
-from hypothesis import given
+from hypothesis import example, given
 
 from mfcc_wavenet.generate import STREAMS, Generator, Voices
 from mfcc_wavenet.settings import UpsamplingSettings, WavenetSettings, WindowSettings
@@ -95,6 +95,7 @@ def test_pieces_change_nothing(architecture, utterance, temperature, chunk):
     temperature=TEMPERATURES,
     who=st.lists(st.tuples(UTTERANCES, st.integers(1, SAMPLES)), min_size=1, max_size=STREAMS + 3),
 )
+@example(ARCHITECTURE, 1.0, [(number % len(LENGTHS), 1 + 2 * number) for number in range(STREAMS + 3)])
 def test_company_changes_nothing(architecture, temperature, who):
     """Side by side with others, of any number and length, an utterance is what it is alone."""
     generator = Generator(architecture.model())
@@ -113,10 +114,10 @@ def test_a_team_changes_nothing(streams, team):
         WavenetSettings(70, 150, 140, 70, 130, blocks=1, layers_per_block=3, kernel_size=2, speaker_channels=2),
         WindowSettings(samples=20, batch_size=3),
     ).model()
-    generator, (frames, _, samples) = Generator(model), conditions(ARCHITECTURE, 0)
+    frames, _, samples = conditions(ARCHITECTURE, 0)
 
     def spoken(team: int) -> list[np.ndarray]:
-        voices = Voices(generator, [0, 1][:streams], temperature=1.0, team=team)
+        voices = Voices(Generator(model, team), [0, 1][:streams], temperature=1.0)
         return voices.speak([samples] * streams, lambda _, span: frames[inside(span, len(frames))])
 
     for codes, alone in zip(spoken(team), spoken(1), strict=True):
