@@ -15,14 +15,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mfcc_wavenet import artifacts, convert, experiments, modes
-from mfcc_wavenet import checkpoint as checkpoints
-from mfcc_wavenet.chassis import CHECKPOINT
-from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.interrupt import Interrupted
-from mfcc_wavenet.parse import GROUPS, near, parse, parse_group, plain, setting_names
-from mfcc_wavenet.settings import Command, Settings, TrackingSettings
-from mfcc_wavenet.tracking import refuse, swept
+from mfcc_wavenet import modes
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain, setting_names
+from mfcc_wavenet.config.settings import Command, Settings, TrackingSettings
+from mfcc_wavenet.generation import files
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.runs import artifacts, records
+from mfcc_wavenet.runs.interrupt import Interrupted
+from mfcc_wavenet.runs.tracker import refuse, swept
+from mfcc_wavenet.training.chassis import CHECKPOINT
 
 MODES = ("train", "evaluate", "generate", "pin")
 CONF = Path(__file__).parent / "conf"
@@ -47,15 +49,15 @@ def run(composed: DictConfig) -> None:
         raise UserError(f"mode={command.mode} is no mode; {near(command.mode, list(MODES))}")
     if command.mode == "pin":
         folder = path.parent if path else folder
-        directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)
+        directory = Path(command.output) if command.output else records.EXPERIMENTS / (experiment or folder.name)
         return modes.pin(folder, parse(config) if experiment else None, directory)
     if path and experiment:
         raise UserError("experiment and checkpoint each bring all settings; name only one of them.")
     if command.mode == "train" and path is None:
         return modes.train(parse(config), folder, None, choices, command.restart)
     if path is None and not experiment:
-        raise UserError(f"mode={command.mode} needs checkpoint=PATH or an experiment: {near('', experiments.names())}")
-    path = path or experiments.pinned_checkpoint(experiment)
+        raise UserError(f"mode={command.mode} needs checkpoint=PATH or an experiment: {near('', records.names())}")
+    path = path or records.pinned_checkpoint(experiment)
     checkpoint = checkpoints.load(path)
     checkpoint = modes.with_settings(checkpoint, merge(plain(checkpoint.settings), config, overridden))
     if command.mode == "train":
@@ -67,7 +69,7 @@ def run(composed: DictConfig) -> None:
         begin = None if began else modes.as_another_run(checkpoint)
         return modes.train(checkpoint.settings, folder, begin, choices, command.restart)
     if command.mode == "generate":
-        return convert.convert(path, checkpoint, command)
+        return files.convert(path, checkpoint, command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
     modes.evaluate(path, checkpoint, label, output)
 
@@ -148,7 +150,7 @@ def main() -> None:
             sys.exit(0 if swept() else interrupted.exit_code)
 
     try:
-        experiments.register()
+        records.register()
         job()
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.", file=sys.stderr)

@@ -12,7 +12,7 @@ __all__ = ["Inverter"]
 
 def __getattr__(name: str):
     if name == "Inverter":  # torch and librosa take seconds, and only who asks for it waits for them
-        from mfcc_wavenet.invert import Inverter
+        from mfcc_wavenet.generation.inverter import Inverter
 
         return Inverter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

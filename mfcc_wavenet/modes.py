@@ -6,18 +6,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from mfcc_wavenet import checkpoint as checkpoints
-from mfcc_wavenet import experiments
-from mfcc_wavenet.chassis import CHECKPOINT, Chassis
-from mfcc_wavenet.checkpoint import Checkpoint
-from mfcc_wavenet.corpus import prepare
-from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.evaluate import reproduced, teacher_forced
-from mfcc_wavenet.history import RESULTS
-from mfcc_wavenet.report import write_json
-from mfcc_wavenet.settings import Settings
-from mfcc_wavenet.tracking import Tracker, run_config, swept
-from mfcc_wavenet.windows import Windows
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data.corpus import prepare
+from mfcc_wavenet.data.windows import Windows
+from mfcc_wavenet.evaluation.teacher_forced import reproduced, teacher_forced
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.models.checkpoint import Checkpoint
+from mfcc_wavenet.runs import records
+from mfcc_wavenet.runs.history import RESULTS
+from mfcc_wavenet.runs.tracker import Tracker, run_config, swept
+from mfcc_wavenet.training.chassis import CHECKPOINT, Chassis
+from mfcc_wavenet.training.report import write_json
 
 
 def train(
@@ -75,12 +75,12 @@ def pin(folder: Path, composed: Settings | None, directory: Path) -> None:
     checkpoint = checkpoints.load(folder / CHECKPOINT)
     measured = measure(folder / CHECKPOINT, checkpoint)  # first: a record is replaced as a whole or not at all
     try:
-        path = experiments.pin(folder, checkpoint, composed, directory)
+        path = records.pin(folder, checkpoint, composed, directory)
         results = json.loads((folder / RESULTS).read_text())
         measured |= {"checkpoint": path.name, "checkpoint_sha256": checkpoints.digest(path)}
-        record = experiments.record(directory.name, results, measured, path)
+        record = records.record(directory.name, results, measured, path)
         write_json(directory / RESULTS, record)
-        experiments.write_readme(directory, record)
+        records.write_readme(directory, record)
     except OSError as error:
         raise UserError(f"output={directory} could not be written ({error.strerror or error}).") from error
     print(f"{directory}: wrong {record['wrong']:,}, reproduced {record['reproduced']:,} of {record['samples']:,}.")

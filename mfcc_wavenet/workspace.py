@@ -6,8 +6,8 @@ import sys
 from itertools import islice
 from typing import Any
 
-from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.tracking import SAMPLES_SEEN, service
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, service
 
 NAME = "mfcc_wavenet"
 RECENT_RUNS = 20  # whose sounds and pictures get panels

@@ -1,56 +1,28 @@
-"""What the tests share: settings as Hydra composes them, made small, and a corpus of real sound."""
+"""Fixtures, and the check of array shapes."""
 
 from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-ROOT = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[1] / "mfcc_wavenet"
+COMPILED = {PACKAGE / "generation" / "cpu" / f"{name}.py" for name in ("barrier", "gemm", "sample_loop")}
+COMPILED |= set((PACKAGE / "bench").glob("*.py"))
 
 # Array shapes in signatures are checked, except where numba compiles: it cannot see through the check.
 install_import_hook(
     [
-        f"mfcc_wavenet.{path.stem}"
-        for path in (ROOT / "mfcc_wavenet").glob("*.py")
-        if path.stem not in ("kernel", "products", "team", "bench")
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in PACKAGE.rglob("*.py")
+        if path not in COMPILED and path.stem not in ("__init__", "__main__")
     ],
     "beartype.beartype",
 )
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from support.settings import SMALL, compose_settings
 
-from mfcc_wavenet import experiments
-from mfcc_wavenet.parse import parse
-from mfcc_wavenet.settings import Settings
-
-GROUPS = ("data", "features", "upsampling", "wavenet", "window", "optim", "train", "tracking")
-
-# A network that is fast rather than good, on a fifth of a second.
-SMALL = (
-    "data.seconds=0.2",
-    "upsampling.frame_channels=[16]",
-    "upsampling.channels=8",
-    "wavenet.residual_channels=8",
-    "wavenet.gate_channels=8",
-    "wavenet.skip_channels=16",
-    "wavenet.post_channels=16",
-    "wavenet.layers_per_block=3",
-    "window.samples=200",
-    "train.log_interval=5",
-    "tracking.mode=disabled",
-)
-
-
-def compose_settings(*overrides: str) -> Settings:
-    """What `python run.py OVERRIDES` would train with."""
-    GlobalHydra.instance().clear()
-    experiments.register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    return parse({group: config[group] for group in GROUPS})
+from mfcc_wavenet.config.settings import Settings
 
 
 @pytest.fixture

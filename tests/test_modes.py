@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from command import QUICK, CommandLine
-from conftest import ROOT
-from disks import files_of_at_most
+from support.command import QUICK, CommandLine
+from support.disks import files_of_at_most
+from support.settings import ROOT
 
-from mfcc_wavenet import checkpoint as checkpoints
-from mfcc_wavenet import features, mulaw
-from mfcc_wavenet.corpus import PACKAGE, read_audio
+from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.data.corpus import PACKAGE, read_audio
+from mfcc_wavenet.data.mfcc import mfcc
+from mfcc_wavenet.models import checkpoint as checkpoints
 
 SPOKEN = min((PACKAGE / "demo").glob("*.flac"))
 SAMPLES = 3210  # of a second recording, not a whole number of hops
@@ -98,7 +99,7 @@ def test_sound_is_generated_from_the_mfccs_of_a_sound(type_in, trained):
 def test_sound_is_generated_from_an_npy_of_mfccs(type_in, trained):
     """As librosa returns them: whole hops, and the same samples as from the sound itself."""
     settings = checkpoints.load(trained / "runs/small/checkpoint.pt").settings.features
-    np.save(trained / "mfcc.npy", features.mfcc(read_audio(trained / "spoken.wav", 16000), settings))
+    np.save(trained / "mfcc.npy", mfcc(read_audio(trained / "spoken.wav", 16000), settings))
     assert type_in("mode=generate checkpoint=runs/small input=mfcc.npy output=from_mfcc.wav").code == 0
     assert type_in("mode=generate checkpoint=runs/small input=spoken.wav output=from_wav.wav").code == 0
     from_mfcc, from_wave = (soundfile.read(trained / f"{name}.wav")[0] for name in ("from_mfcc", "from_wav"))

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from command import QUICK, CommandLine
-from conftest import ROOT, SMALL, compose_settings
+from support.command import QUICK, CommandLine
+from support.settings import ROOT, SMALL, compose_settings
 
-from mfcc_wavenet import checkpoint as checkpoints
-from mfcc_wavenet.chassis import Chassis
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.training.chassis import Chassis
 
 PATIENCE = 120  # seconds until a subprocess must have made a checkpoint
 

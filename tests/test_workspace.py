@@ -6,12 +6,13 @@ import sys
 import warnings
 
 import pytest
-from conftest import GROUPS, compose_settings
-from wandb_server import ENTITY, Run, Server
+from support.metrics import METRICS
+from support.settings import GROUPS, compose_settings
+from support.wandb_server import ENTITY, Run, Server
 
 from mfcc_wavenet import workspace
-from mfcc_wavenet.errors import UserError
-from mfcc_wavenet.tracking import run_config
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.runs.tracker import run_config
 
 with warnings.catch_warnings(action="ignore"):  # about its own use of pydantic
     for module in ("wandb_workspaces.workspaces", "wandb_workspaces.reports.v2"):
@@ -61,7 +62,6 @@ def test_the_saved_workspace_shows_what_runs_log(server, monkeypatch, capsys):
 
 def test_every_curve_is_a_metric_that_runs_log():
     """A renamed metric does not leave an empty panel behind."""
-    from test_report import METRICS  # what Metrics knows, as its own tests have it
 
     trained = {metric for metrics in workspace.CURVES.values() for metric in metrics if metric.startswith("train/")}
     assert trained - {"train/update_ratio_speaker"} <= {f"train/{name}" for name in METRICS}

@@ -1,0 +1,1 @@
+"""Speed next to what the machine allows: python -m mfcc_wavenet.bench."""

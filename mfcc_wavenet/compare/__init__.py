@@ -1,0 +1,1 @@
+"""One page that compares runs: python -m mfcc_wavenet.compare."""

@@ -1,0 +1,1 @@
+"""What a run is, and the integers that follow from it. Nothing here imports torch."""

@@ -1,0 +1,176 @@
+"""Which frames and samples belong together: integers only, no torch, no audio.
+
+Two lines of time run through the project. Samples count from 0; frame f of an utterance is centred
+on sample f * hop_length. Everything that relates the two, and everything that says how much past a
+prediction needs, is here, so that data, network and generator never have to ask one another.
+
+A span is a half-open pair (start, stop), as in range().
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import prod
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import FeatureSettings, UpsamplingSettings, WavenetSettings, WindowSettings
+
+Span = tuple[int, int]
+MOST_LAYERS = 20  # of a block: the dilation doubles with each
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The finished geometry of a model: pure numbers, hashable, never part of a state_dict.
+
+    Raises UserError, naming both numbers, when the settings contradict each other.
+    """
+
+    hop_length: int  # samples from one frame to the next
+    frame_kernel_sizes: tuple[int, ...]  # of the convolutions at frame rate, in frames
+    strides: tuple[int, ...]  # of the transposed convolutions that lead from frames to samples
+    kernel_sizes: tuple[int, ...]
+    dilations: tuple[int, ...]  # of the WaveNet layers, in samples
+    kernel_size: int  # taps of a WaveNet layer
+    window_samples: int  # predictions in one training window
+    batch_size: int  # windows in one step
+
+    @classmethod
+    def of(
+        cls,
+        features: FeatureSettings,
+        upsampling: UpsamplingSettings,
+        wavenet: WavenetSettings,
+        window: WindowSettings,
+    ) -> "Geometry":
+        for group, settings, names in (
+            ("upsampling", upsampling, ("channels",)),
+            ("wavenet", wavenet, ("residual_channels", "gate_channels", "skip_channels", "post_channels")),
+            ("wavenet", wavenet, ("blocks", "layers_per_block")),
+        ):
+            for name in names:
+                if getattr(settings, name) < 1:
+                    raise UserError(f"{group}.{name} is {getattr(settings, name)}; it must be at least 1.")
+        if min(upsampling.frame_channels, default=1) < 1:
+            raise UserError(
+                f"upsampling.frame_channels is {list(upsampling.frame_channels)}; it takes numbers from 1 on."
+            )
+        if wavenet.layers_per_block > MOST_LAYERS:
+            raise UserError(
+                f"wavenet.layers_per_block is {wavenet.layers_per_block}; it must be at most {MOST_LAYERS}, "
+                f"whose last dilation is {2 ** (MOST_LAYERS - 1):,} samples."
+            )
+        return cls(
+            hop_length=features.hop_length,
+            frame_kernel_sizes=(upsampling.frame_kernel_size,) * len(upsampling.frame_channels),
+            strides=tuple(upsampling.strides),
+            kernel_sizes=tuple(upsampling.kernel_sizes),
+            dilations=tuple(2**layer for layer in range(wavenet.layers_per_block)) * wavenet.blocks,
+            kernel_size=wavenet.kernel_size,
+            window_samples=window.samples,
+            batch_size=window.batch_size,
+        )
+
+    def __post_init__(self):
+        if not self.strides or min(self.strides) < 1:
+            raise UserError(f"upsampling.strides is {list(self.strides)}; it takes one or more numbers from 1 on.")
+        if prod(self.strides) != self.hop_length:
+            raise UserError(
+                f"upsampling.strides {list(self.strides)} multiply to {prod(self.strides)}, but "
+                f"features.hop_length is {self.hop_length}; the two must be equal."
+            )
+        if len(self.strides) != len(self.kernel_sizes):
+            raise UserError(
+                f"upsampling.strides has {len(self.strides)} entries and upsampling.kernel_sizes "
+                f"{len(self.kernel_sizes)}; every stride needs its kernel size."
+            )
+        for stride, kernel_size in zip(self.strides, self.kernel_sizes):
+            if stride > kernel_size:
+                raise UserError(
+                    f"upsampling.kernel_sizes has {kernel_size} for the stride {stride}; a kernel shorter "
+                    "than its stride leaves samples without any frame."
+                )
+        for name, value, least in (
+            ("upsampling.frame_kernel_size", min(self.frame_kernel_sizes, default=1), 1),
+            ("wavenet.kernel_size", self.kernel_size, 2),
+            ("window.samples", self.window_samples, 1),
+            ("window.batch_size", self.batch_size, 1),
+        ):
+            if value < least:
+                raise UserError(f"{name} is {value}; it must be at least {least}.")
+
+    # --- the past ---------------------------------------------------------------------------------
+
+    @cached_property
+    def receptive_field(self) -> int:
+        """Samples of the past that one prediction sees: t sees the codes t - receptive_field to t - 1."""
+        return 1 + (self.kernel_size - 1) * sum(self.dilations)
+
+    # --- frames to samples ------------------------------------------------------------------------
+
+    def frames_of(self, samples: int) -> int:
+        """Frames of an utterance of that many samples (librosa's centred framing)."""
+        return 1 + samples // self.hop_length
+
+    def samples_of(self, frames: int) -> int:
+        """The fewest samples that have that many frames, at least one hop: what MFCCs alone tell of the length."""
+        return max(frames - 1, 1) * self.hop_length
+
+    def frame_span(self, samples: Span) -> Span:
+        """The frames that the conditioning of these samples depends on (they may lie outside the utterance)."""
+        start, stop = samples
+        for stride, kernel_size in reversed(list(zip(self.strides, self.kernel_sizes))):
+            lead = (kernel_size - 1) // 2
+            start = (start + lead - kernel_size) // stride + 1
+            stop = -(-(stop + lead) // stride)
+        for kernel_size in reversed(self.frame_kernel_sizes):
+            before = (kernel_size - 1) // 2
+            start, stop = start - before, stop + kernel_size - 1 - before
+        return start, stop
+
+    def upsampled_span(self, frames: Span) -> Span:
+        """The samples whose conditioning is complete given these frames: the inverse of frame_span."""
+        start, stop = frames
+        for kernel_size in self.frame_kernel_sizes:
+            before = (kernel_size - 1) // 2
+            start, stop = start + before, stop - (kernel_size - 1 - before)
+        for stride, kernel_size in zip(self.strides, self.kernel_sizes):
+            lead = (kernel_size - 1) // 2
+            start = (start - 1) * stride + kernel_size - lead
+            stop = stop * stride - lead
+        return start, stop
+
+    @cached_property
+    def lookahead_frames(self) -> int:
+        """Frames after a sample's own (sample // hop_length) that its conditioning may need."""
+        return max(self.frame_span((t, t + 1))[1] - 1 for t in range(self.hop_length))
+
+    # --- windows ----------------------------------------------------------------------------------
+
+    def code_span(self, samples: Span) -> Span:
+        """The codes that a window of predictions touches: its past and its targets."""
+        return samples[0] - self.receptive_field, samples[1]
+
+    def input_span(self, samples: Span) -> Span:
+        """The positions at which the network runs to predict these samples.
+
+        Position t reads code t - 1 and is conditioned on t; the first prediction needs
+        receptive_field positions, its own included.
+        """
+        return samples[0] - self.receptive_field + 1, samples[1]
+
+    def window_frame_span(self, samples: Span) -> Span:
+        """The frames handed over with a window: enough for its inputs, and as many at any start.
+
+        How many frames a span of samples touches depends on where it lies between two frames.
+        Windows are stacked into a batch, so the widest case is always taken.
+        """
+        first = self.frame_span(self.input_span(samples))[0]
+        positions = samples[1] - samples[0] + self.receptive_field - 1
+        return first, first + _most_frames(self, positions)
+
+
+@lru_cache
+def _most_frames(geometry: Geometry, positions: int) -> int:
+    """Frames that so many samples touch, wherever they begin."""
+    spans = (geometry.frame_span((t, t + positions)) for t in range(geometry.hop_length))
+    return max(stop - start for start, stop in spans)

@@ -1,0 +1,95 @@
+"""Nested plain values, from Hydra or from a checkpoint, to Settings: typed, complete, nothing unknown."""
+
+from dataclasses import asdict, fields
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import Command, Settings
+
+Group = TypeVar("Group")
+GROUPS = [field.name for field in fields(Settings)]  # of conf/
+LARGEST = 2**63  # no setting needs a number that torch cannot hold
+LONGEST_LIST = 12  # of names that a sentence can bear
+
+
+def parse(config: dict[str, Any]) -> Settings:
+    """Settings from one mapping per group; UserError names a key that is unknown, missing or of no use."""
+    kinds = get_type_hints(Settings)
+    _refuse_unknown(config, list(kinds), "")
+    return Settings(**{name: parse_group(kind, config.get(name, {}), name) for name, kind in kinds.items()})
+
+
+def parse_group(kind: type[Group], config: dict[str, Any], name: str) -> Group:
+    """One group's dataclass, checked by OmegaConf's structured configs."""
+    prefix = f"{name}." if name else ""
+    types = get_type_hints(kind)
+    _refuse_unknown(config, list(types), prefix)
+    missing = [key for key in types if config.get(key, MISSING) == MISSING]
+    if missing:
+        raise UserError(
+            f"{prefix}{missing[0]} has no value; {prefix}{missing[0]}=... on the command line gives it one."
+        )
+    values = {key: _plain(value, types[key]) for key, value in config.items()}
+    try:
+        typed = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(kind), values))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{prefix}{error.full_key}: {str(error).splitlines()[0]}.") from error
+    for key, value in typed.items():
+        _refuse_useless(f"{prefix}{key}={value}", value, types[key])
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in typed.items()})
+
+
+def plain(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The mapping that parse turns into the same settings again; plain containers alone."""
+    return {
+        group: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        for group, values in asdict(settings).items()
+    }
+
+
+def setting_names() -> list[str]:
+    """All that the command line of run.py can set: dotted settings, what to do, and the groups, which take options."""
+    of_groups = [f"{group}.{key}" for group, kind in get_type_hints(Settings).items() for key in get_type_hints(kind)]
+    return [*get_type_hints(Command), *of_groups, *GROUPS, "experiment"]
+
+
+def near(word: str, known: list[str]) -> str:
+    """'did you mean ...?' for a mistyped word, or what there is."""
+    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    if len(known) > LONGEST_LIST:
+        return "`python run.py --cfg job` shows all there are."
+    return f"there are {', '.join(sorted(known))}."
+
+
+def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> None:
+    for key in config:
+        if key not in known:
+            raise UserError(f"{prefix}{key} is no setting; {near(key, known)}")
+
+
+def _refuse_useless(setting: str, value: Any, kind: Any) -> None:
+    """What OmegaConf lets pass: lists in lists, pairs of three, numbers that neither count nor measure anything."""
+    kinds = get_args(kind)
+    if isinstance(value, list) and Ellipsis not in kinds and len(value) != len(kinds):
+        raise UserError(f"{setting}: it takes {len(kinds)} values.")
+    for entry in value if isinstance(value, list) else [value]:
+        if isinstance(entry, list | dict):
+            raise UserError(f"{setting}: it takes single values, not {entry}.")
+        if isinstance(entry, int | float) and not 0 <= entry < LARGEST:
+            raise UserError(f"{setting}: it must be 0 or more, and less than 2^63.")
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    # A sweep hands over Python reprs, in which null is spelt None.
+    if value == "None":
+        return None
+    # One path, or one stride, stands for a list of one.
+    if get_origin(kind) is tuple and not isinstance(value, (list, tuple)):
+        return [value]
+    return value

@@ -1,0 +1,1 @@
+"""Logits to audio, one sample at a time."""

@@ -1,0 +1,1 @@
+"""The loop over samples on a processor, compiled by numba."""

@@ -1,0 +1,75 @@
+"""Conditioning, ahead of the loop over samples: from frames to what the network is told at each sample.
+
+The layers are those of models/upsampling.py, each as one product over windows of its input, with the arithmetic of
+gemm.py: what a sample is told is the same, to the last bit, whichever block it is computed in, and faster.
+"""
+
+import copy
+
+import numpy as np
+from jaxtyping import Float
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+from torch.nn import functional
+
+from mfcc_wavenet.config.geometry import Span
+from mfcc_wavenet.generation.cpu.gemm import PANEL, multiply, pack
+from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+from mfcc_wavenet.models.upsampling import TransposedConvolution
+
+
+class Conditioner:
+    """The upsampling of a model, packed, and its speakers."""
+
+    def __init__(self, model: MfccInverter):
+        self.geometry = model.geometry
+        upsampling = copy.deepcopy(model.upsampling).cpu().requires_grad_(False)
+        self.frame_layers = [_Windows(layer.weight.movedim(1, 2), layer.bias) for layer in upsampling.frame_layers]
+        self.stages = [_Stage(stage) for stage in upsampling.stages]
+        self.speakers = None if model.speaker is None else model.speaker.weight.detach().cpu().numpy()
+
+    def __call__(self, frames: Float[np.ndarray, "F K"], speaker: int, samples: Span) -> Float[np.ndarray, "T C"]:
+        """What the network is told at each sample of a span; frames: those of geometry.frame_span(samples)."""
+        x = frames
+        for layer in self.frame_layers:
+            x = np.maximum(layer(x), 0)
+        for index, stage in enumerate(self.stages):
+            x = stage(np.maximum(x, 0) if index else x)
+        offset = samples[0] - self.geometry.upsampled_span(self.geometry.frame_span(samples))[0]
+        upsampled = x[offset : offset + samples[1] - samples[0]]
+        if self.speakers is None:
+            return upsampled
+        return np.hstack([upsampled, np.broadcast_to(self.speakers[speaker], (len(upsampled), self.speakers.shape[1]))])
+
+
+class _Windows:
+    """One product for every window of a few vectors."""
+
+    def __init__(self, weight: Float[Tensor, "R W C"], bias: Float[Tensor, " R"]):
+        self.rows, self.length, _ = weight.shape
+        self.panels = pack(weight.flatten(1).numpy())
+        self.bias = np.pad(bias.numpy(), (0, -self.rows % PANEL))[None]
+
+    def __call__(self, x: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "windows R"]:
+        _, channels = x.shape
+        windows = sliding_window_view(np.ravel(x), self.length * channels)[::channels]
+        out = np.empty((len(windows), self.bias.shape[1]), np.float32)
+        multiply(out, self.bias, self.panels, windows)
+        return out[:, : self.rows]
+
+
+class _Stage:
+    """A transposed convolution: the samples of one stride, from as many vectors as meet in them."""
+
+    def __init__(self, stage: TransposedConvolution):
+        self.kernel_size, self.stride, self.overlap = stage.kernel_size, stage.stride, stage.overlap
+        kernel = stage.kernel.weight.unflatten(0, (stage.kernel_size, -1))  # kernel_size, D, C
+        kernel = functional.pad(kernel, (0, 0, 0, 0, 0, stage.overlap * stage.stride - stage.kernel_size))
+        late = kernel.unflatten(0, (stage.overlap, stage.stride)).flip(0)  # overlap, stride, D, C: the latest last
+        self.windows = _Windows(late.flatten(1, 2).movedim(0, 1), stage.bias.repeat(stage.stride))
+
+    def __call__(self, x: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "S D"]:
+        before = np.zeros((self.overlap - 1, x.shape[1]), np.float32)
+        blocks = self.windows(np.concatenate([before, x]))
+        samples = blocks.reshape(len(x) * self.stride, -1)
+        return samples[self.kernel_size - self.stride :]

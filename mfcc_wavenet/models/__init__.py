@@ -1,0 +1,1 @@
+"""Frames and past codes to logits, and a model as a file."""

@@ -1,0 +1,70 @@
+"""Frames to conditioning: convolutions at frame rate, then transposed convolutions up to one vector per sample."""
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mfcc_wavenet.config.settings import UpsamplingSettings
+
+
+class Upsampling(nn.Module):
+    """Learned upsampling of the frames, without padding of its own.
+
+    Its output covers Geometry.upsampled_span of its input and nothing else, so a window and the
+    whole utterance get the same numbers. The layers at frame rate cost next to nothing (they run
+    once per hop), which makes them the place for width.
+    """
+
+    def __init__(self, settings: UpsamplingSettings, in_channels: int):
+        super().__init__()
+        widths = [in_channels, *settings.frame_channels]
+        self.frame_layers = nn.ModuleList(
+            nn.Conv1d(width, next_width, settings.frame_kernel_size) for width, next_width in pairwise(widths)
+        )
+        widths = [widths[-1]] + [settings.channels] * len(settings.strides)
+        self.stages = nn.ModuleList(
+            TransposedConvolution(width, settings.channels, kernel_size, stride)
+            for width, kernel_size, stride in zip(widths, settings.kernel_sizes, settings.strides)
+        )
+
+    def forward(self, frames: Float[Tensor, "B F K"]) -> Float[Tensor, "B S C"]:
+        """(B, frames, coefficients) to (B, samples, channels)."""
+        x = frames.transpose(1, 2)
+        for layer in self.frame_layers:
+            x = torch.relu(layer(x))
+        x = x.transpose(1, 2)
+        for index, stage in enumerate(self.stages):
+            x = stage(torch.relu(x) if index else x)
+        return x
+
+
+class TransposedConvolution(nn.Module):
+    """A transposed convolution over (B, T, C) as one matrix product and an overlapping sum.
+
+    torch's own is several times slower on a processor when a few frames make many samples.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.overlap = -(-kernel_size // stride)  # inputs that meet in one output
+        self.kernel = nn.Linear(in_channels, kernel_size * out_channels, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        bound = (in_channels * self.overlap) ** -0.5  # by the number of terms in a sum, as torch's other layers
+        nn.init.uniform_(self.kernel.weight, -bound, bound)
+
+    def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B S D"]:
+        """The outputs to which no input beyond the edges would have contributed: S = (T + 1) * stride - kernel_size."""
+        batch, length, _ = x.shape
+        parts = self.kernel(x).view(batch, length, self.kernel_size, -1)
+        parts = functional.pad(parts, (0, 0, 0, self.overlap * self.stride - self.kernel_size))
+        parts = parts.view(batch, length, self.overlap, -1)  # B, T, J, stride * D
+        blocks = parts[:, :, 0]
+        for late in range(1, self.overlap):
+            blocks = blocks + functional.pad(parts[:, : length - late, late], (0, 0, late, 0))
+        outputs = blocks.reshape(batch, length * self.stride, -1)
+        return outputs[:, self.kernel_size - self.stride :] + self.bias

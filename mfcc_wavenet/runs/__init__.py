@@ -1,0 +1,1 @@
+"""What a run leaves behind: rows, checkpoints' records, pictures, and its W&B run."""

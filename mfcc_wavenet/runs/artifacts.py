@@ -1,0 +1,32 @@
+"""checkpoint=wandb:ENTITY/PROJECT/NAME:ALIAS, a checkpoint that a run has logged as a W&B artifact."""
+
+import re
+from pathlib import Path
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.runs.tracker import service
+from mfcc_wavenet.training.chassis import CHECKPOINT
+
+PREFIX = "wandb:"
+REFERENCE = re.compile(r"wandb:(?P<path>[^/:]+/[^/:]+/[^/:]+:[^/:]+)")
+
+
+def fetch(reference: str, folder: Path) -> Path:
+    """Downloads the artifact into a folder below, unless it is there; returns the path of its checkpoint.
+
+    The folder is ENTITY/PROJECT/NAME-VERSION, so that an alias that moves on never meets old files.
+    Raises UserError for a reference of another form, without credentials or server, and where there is no
+    such artifact or no checkpoint in it.
+    """
+    form = REFERENCE.fullmatch(reference)
+    if form is None:
+        raise UserError(f"checkpoint={reference}: an artifact is named wandb:ENTITY/PROJECT/NAME:ALIAS.")
+    with service(f"checkpoint={reference}") as api:
+        artifact = api.artifact(form["path"])
+        if CHECKPOINT not in (held := artifact.manifest.entries):
+            raise UserError(
+                f"checkpoint={reference} holds no {CHECKPOINT}, but {', '.join(sorted(held)) or 'nothing'}."
+            )
+        name, _, version = artifact.source_name.partition(":")
+        below = folder / artifact.entity / artifact.project / f"{name}-{version}"
+        return Path(artifact.download(str(below), skip_cache=True)) / CHECKPOINT

@@ -1,0 +1,69 @@
+"""What a run tells while it trains: the rows in its folder, and the one number that ranks runs.
+
+Nothing here needs torch, so that whoever watches runs is there at once.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mfcc_wavenet.config.errors import UserError
+
+RESULTS = "results.json"  # in a run's folder: the run is finished
+HISTORY = "history.jsonl"  # in a run's folder: what was logged, a row a line, for whoever watches the run
+
+
+def score(history: list[dict], samples: int) -> float:
+    """What a sweep minimises: one number for "reaches zero error with the fewest samples seen".
+
+    history: rows with "wrong" (samples, of a whole teacher-forced pass) or "error" (a fraction, of the training
+    windows since the last such row), at least one; samples: of the corpus.
+
+    Until a pass finds nothing wrong, it is the lowest error of all passes, and before the first pass the lowest error
+    while training, which is never taken for less than one wrong sample. From then on it is -1 / (1 + epochs), with
+    the epochs, samples seen over samples, that it took: below any error, and the lower the sooner.
+    """
+    seen = samples_to_zero(history)
+    if seen is not None:
+        return -1 / (1 + seen / samples)
+    passes = [row["wrong"] / samples for row in history if "wrong" in row]
+    return min(passes) if passes else max(1 / samples, min(row["error"] for row in history if "error" in row))
+
+
+def samples_to_zero(history: list[dict]) -> int | None:
+    """Samples seen when a whole pass first found none wrong; None if none did."""
+    return next((row["samples_seen"] for row in history if row.get("wrong") == 0), None)
+
+
+def logged_rows(path: Path) -> list[dict]:
+    """The rows of a run's history.jsonl so far, under the names that W&B has them under; none if there is no file.
+
+    A line that is being written, or was when its run was killed, is left out.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
+def append_row(path: Path, row: dict) -> None:
+    """Adds a line; UserError if there is no room."""
+    with _told(path), open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def forget_rows_after(path: Path, step: int) -> None:
+    """A run that was killed goes on from its checkpoint, and logs what came after that again."""
+    kept = [row for row in logged_rows(path) if row["step"] <= step]
+    with _told(path):
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written ({error.strerror or error}); the last checkpoint there is "
+            "whole, and the same command goes on from it."
+        ) from error

@@ -1,0 +1,328 @@
+"""The page that compares runs: what is in it, and what a real browser makes of it."""
+
+import base64
+import io
+import json
+import re
+import sys
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.chromium import opened
+from support.disks import files_of_at_most
+from support.settings import ROOT
+
+from mfcc_wavenet.compare import page as compare
+from mfcc_wavenet.compare.__main__ import main
+from mfcc_wavenet.compare.reader import Run, Sound
+from mfcc_wavenet.config.errors import UserError
+
+EVIL = "<script>document.title='broken out'</script>"
+CLOSING = "</script><img src=x onerror=\"document.title='broken out'\">"
+DRAWN = """new Promise(done => {
+  const look = () => charts.length && charts.at(-1).x ? done(performance.now()) : setTimeout(look, 5);
+  look();
+})"""  # milliseconds from opening the page to its curves
+
+
+def a_run(name: str, rate: float = 0.01, steps: int = 100, **settings: object) -> Run:
+    history = [
+        {"step": 10 * i, "train/loss": 5 * np.exp(-rate * i), "train/samples_seen": 5000 * i} for i in range(steps)
+    ]
+    history += [{"step": 10 * steps, "eval/wrong": 0}]
+    return Run(name, f"runs/{name}", {"seed": 1, **settings}, {"wrong": 0, "nats": 0.25}, history, {})
+
+
+def sounding(run: Run, **sounds: Sound) -> Run:
+    return Run(run.name, run.source, run.settings, run.results, run.history, sounds)
+
+
+def a_sound(seconds: float, generated_seconds: float, noise: float = 0.0) -> Sound:
+    lengths = [round(16000 * s) for s in (seconds, generated_seconds)]
+    original, generated = (np.sin(np.arange(length) / 9).astype(np.float32) / 2 for length in lengths)
+    return Sound(16000, original, (1 - noise) * generated)
+
+
+class Words(HTMLParser):
+    """The elements and the text that a browser sees, scripts and styles left out."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements = [""]
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, _: object) -> None:
+        self.elements.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.elements[-1] not in ("script", "style"):
+            self.words.append(data.strip())
+
+
+# --- without a browser ----------------------------------------------------------------------------
+
+
+def test_only_settings_that_differ_are_in_the_table():
+    """A setting that a run does not tell is no difference; lists, None and texts are values."""
+    runs = [a_run("a", rates=[1, 2], device=None, window="w"), a_run("b", rates=[1, 3], device=None)]
+    assert compare._table([run.settings for run in runs], differing=True) == {"rates": [[1, 2], [1, 3]]}
+    assert list(compare._table([run.settings for run in runs], differing=False)) == ["device", "seed", "window"]
+
+
+def test_thinned_curves_keep_their_extremes():
+    """Of 100,000 values at most 1,000 are left, in their order, the highest and the lowest peak among them."""
+    values = np.sin(np.arange(100_000) / 5000)
+    values[[12_345, 67_890]] = 9, -9
+    values[100:200] = np.nan
+    rows = compare._rows(values, 1000)
+    assert len(rows) <= 1000 and {12_345, 67_890} <= set(rows) and (np.diff(rows) > 0).all()
+    assert np.isfinite(values[rows]).all()
+    np.testing.assert_array_equal(compare._rows(values, 99_900), np.flatnonzero(np.isfinite(values)))
+
+
+def test_samples_seen_are_known_at_every_row():
+    """An evaluation between two rows lies between what they had seen."""
+    history = [
+        {"step": 0, "train/samples_seen": 0},
+        {"step": 5, "eval/wrong": 3},
+        {"step": 10, "train/samples_seen": 100},
+    ]
+    curves = compare._curves(Run("n", "s", {}, {}, history, {}), 100)
+    assert curves["axes"] == {"step": [0, 5, 10], "samples seen": [0, 50, 100]}
+    assert curves["metrics"] == {"eval/wrong": [[1], [3]]}
+
+
+def test_names_cannot_leave_their_place():
+    """Markup in names, settings, metrics and titles is text, and no element comes of it."""
+    tame = compare.page([a_run("a", device="x"), a_run("b", device="y")])
+    runs = [a_run(EVIL, device=CLOSING), a_run("b", device="y")]
+    runs[0].history.append({"step": 2000, f"train/{CLOSING}": 1.0})
+    page = compare.page(runs, title=EVIL)
+    assert EVIL not in page and CLOSING not in page and 'onerror="' not in page
+    read = Words(page)
+    assert read.elements.count("script") == Words(tame).elements.count("script") and read.elements.count("img") == 0
+    assert EVIL in read.words and CLOSING in read.words
+
+
+def test_nothing_is_fetched():
+    """No address in the page leads out of it."""
+    page = compare.page([sounding(a_run("a"), u=a_sound(0.1, 0.1))])
+    assert not re.search(r"https?:|//cdn|@import|url\(", page)
+    assert {address[:5] for address in re.findall(r'(?:src|href)="([^"]*)"', page)} == {"data:"}
+
+
+def test_one_original_for_runs_that_share_it():
+    """Runs on the same audio stand beside one original; another length of it stands apart."""
+    whole, noisy, part = a_sound(0.5, 0.5), a_sound(0.5, 0.5, noise=0.1), a_sound(0.25, 0.25)
+    runs = [sounding(a_run(name), u=sound) for name, sound in {"a": whole, "b": noisy, "c": part}.items()]
+    first, second = compare._utterances(runs)
+    if len(second["takes"]) > len(first["takes"]):
+        first, second = second, first
+    assert [take["run"] for take in first["takes"]] == [None, 0, 1] and first["seconds"] == 0.5
+    assert [take["run"] for take in second["takes"]] == [None, 2] and second["seconds"] == 0.25
+    assert [take["verdict"] for take in first["takes"]] == [
+        "", "identical, sample for sample", "signal to difference 20.0 dB",
+    ]  # fmt: skip
+
+
+def test_the_page_has_a_use_without_curves_or_results():
+    """An experiment has no history, an unfinished run no results: both are said, and nothing fails."""
+    words = " ".join(Words(compare.page([Run("n", "s", {}, {}, [], {})])).words)
+    assert "None of these runs has curves." in words and "None of these runs is finished." in words
+
+
+def test_metrics_are_chosen_by_name():
+    """In full or without what is before the slash; a metric that no run has is a sentence."""
+    page = compare.page([a_run("a")], ["wrong"])
+    assert re.findall(r'value="([^"]+)" checked', page) == ["eval/wrong"]
+    with pytest.raises(UserError, match=r"No run has the metric 'lss'; there are eval/wrong, train/loss\."):
+        compare.page([a_run("a")], ["lss"])
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    """A full disk leaves the former page and no remains, and costs a sentence."""
+    path = tmp_path / "compare.html"
+    compare.write(path, "a page")
+    with files_of_at_most(100), pytest.raises(UserError, match=r"compare.html could not be written \(File too large\)"):
+        compare.write(path, "a page" * 1000)
+    assert path.read_text() == "a page" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    """It says what it wrote; a mistake is one sentence and exit code 2, and leaves no page."""
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(str(ROOT / "experiments" / "baseline"), "--no-audio", "--title", "A title")
+    assert (code, err) == (0, "") and re.fullmatch(r"compare.html  0\.\d MB, 1 run: baseline\n", out)
+    page = Path("compare.html").read_text()
+    assert "<title>A title</title>" in page and "<audio" not in page
+    code, out, err = command("nothing", "-o", "other.html")
+    assert (code, out) == (2, "") and err.startswith("There is no run nothing") and err.count("\n") == 1
+    code, out, err = command("baseline", "--no-audio", "-o", "no/folder.html")
+    assert (code, out) == (2, "") and err.startswith("no/folder.html could not be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["compare.html"]
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """A page with curves, tables and sounds of three runs, one with a wicked name, in Chromium."""
+    folder = tmp_path_factory.mktemp("page")
+    runs = [
+        sounding(a_run(EVIL, device="x"), u=a_sound(0.5, 0.5)),
+        sounding(a_run("b", rate=0.02, device=CLOSING), u=a_sound(0.5, 0.25)),
+        a_run("c", rate=0.03, steps=50, device="z"),
+    ]
+    runs[2].history.append({"step": 600, "train/margin": -1.0})
+    path = folder / "compare.html"
+    compare.write(path, compare.page(runs, ["loss", "wrong", "margin"], title=EVIL))
+    with opened(path, folder / "profile") as page:
+        page.js(DRAWN)
+        yield page
+        assert page.complaints == []
+
+
+def test_a_browser_shows_names_as_they_are(shown):
+    """Nothing of them was run, and each stands in the legend, the tables and beside its sound."""
+    assert shown.js("document.title") == EVIL
+    assert shown.js("document.querySelector('.legend button').textContent.trim()") == EVIL
+    assert CLOSING in shown.js("document.querySelector('#settings').textContent")
+    assert EVIL in shown.js("document.querySelector('#sounds').textContent")
+
+
+def test_every_player_has_all_of_its_sound(shown):
+    """Original, and what two runs made of it, one of them half as long."""
+    durations = """Promise.all([...document.querySelectorAll('audio')].map(player => new Promise((done, fail) => {
+        player.onerror = () => fail(player.error.message);
+        player.readyState ? done(player.duration) : player.onloadedmetadata = () => done(player.duration);
+    })))"""
+    assert shown.js(durations) == pytest.approx([0.5, 0.5, 0.25], abs=1e-3)
+    assert shown.js("[...document.querySelectorAll('#sounds img')].every(i => i.complete && i.naturalWidth > 0)")
+
+
+def test_curves_are_drawn_in_the_colours_of_their_runs(shown, tmp_path):
+    """Each run's colour is somewhere in the chart, and gone from it when its name is clicked."""
+
+    def in_chart(run: int) -> bool:
+        url, colour = shown.js(
+            "[charts[0].canvas.toDataURL(), "
+            f"getComputedStyle(document.documentElement).getPropertyValue('--run-{run}').trim()]"
+        )
+        pixels = np.array(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"))
+        return bool((pixels[..., :3] == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(-1).any())
+
+    assert [in_chart(run) for run in range(3)] == [True] * 3
+    shown.js("buttons[1].click()")
+    assert [in_chart(run) for run in range(3)] == [True, False, True]
+    shown.js("buttons[1].click()")
+
+
+def test_hovering_shows_the_values_of_all_runs_there(shown):
+    """The nearest rows of each run; behind the end of a run, nothing of it."""
+
+    def hover(samples_seen: float) -> list[str]:
+        x, y = shown.js(
+            f"(() => {{ const box = charts[0].canvas.getBoundingClientRect();"
+            f"return [box.x + charts[0].x.pixel({samples_seen}), box.y + 50]; }})()"
+        )
+        shown.move(x, y)
+        return shown.js("[...charts[0].values.querySelectorAll('div')].map(line => line.textContent.trim())")
+
+    shown.js("scrollTo(0, 0)")
+    rows = [(EVIL, 0.01), ("b", 0.02), ("c", 0.03)]
+    found = hover(20 * 5000)
+    assert len(found) == 3
+    for line, (name, rate) in zip(found, rows):
+        assert line.startswith(name)
+        assert 5 * np.exp(-rate * 21) < float(line.removeprefix(name)) < 5 * np.exp(-rate * 19)
+    assert len(hover(80 * 5000)) == 2
+
+
+def test_axes_are_what_was_chosen(shown):
+    """A decade is as high as the next one; zero has a place below; negative values make it linear, and it is said."""
+
+    def heights(chart: int, *values: float) -> list[float]:
+        return shown.js(f"{list(values)}.map(charts[{chart}].y.pixel)")
+
+    one, tenth, hundredth = heights(0, 1, 0.1, 0.01)
+    assert tenth - one == pytest.approx(hundredth - tenth)
+    lowest, zero = heights(1, 0.5, 0)
+    assert zero > lowest
+    assert "negative" in shown.js("charts[2].note.textContent")
+    shown.js("form.elements['log-y'].click()")
+    two, one, zero = heights(0, 2, 1, 0)
+    assert one - two == pytest.approx(zero - one)
+    shown.js("form.elements['log-y'].click()")
+    assert shown.js("form.elements.axis.value") == "samples seen"
+    assert shown.js("charts[0].curves[0].xs.at(-1)") == 99 * 5000
+    shown.js("form.querySelector('[value=step]').click()")
+    assert shown.js("charts[0].curves[0].xs.at(-1)") == 99 * 10
+    shown.js("form.querySelector('[value=\"samples seen\"]').click()")
+
+
+def test_metrics_are_chosen_in_the_page(shown):
+    """A click on a metric adds its chart or takes it away."""
+    shown.js("form.querySelector('[value=\"eval/wrong\"]').click()")
+    assert shown.js("[...document.querySelectorAll('.charts figure')].map(f => f.dataset.metric)") == [
+        "train/loss", "train/margin",
+    ]  # fmt: skip
+    shown.js("form.querySelector('[value=\"eval/wrong\"]').click()")
+
+
+def test_tables_are_sorted_by_a_click(shown):
+    """By numbers where there are some."""
+    names = "[...document.querySelectorAll('#settings tbody th')].map(cell => cell.textContent.trim())"
+    before = shown.js(names)
+    shown.js("[...document.querySelectorAll('#settings thead th')].at(-1).click()")
+    assert shown.js(names) == [before[1], before[0], before[2]]  # </script>..., x, z
+
+
+@pytest.mark.parametrize("metrics", [1, 18])
+def test_twenty_runs_make_a_page_that_is_small_and_opens_at_once(metrics, tmp_path):
+    """5,000 rows of each: below 5 MB, be it of one metric or of all that a run logs, and drawn within two seconds."""
+    draw = np.random.default_rng(0)
+    names = [f"train/metric_{number}" for number in range(metrics - 1)] + ["train/loss"]
+    runs = []
+    for number in range(20):
+        values = np.exp(draw.standard_normal((5000, metrics)) - np.arange(5000)[:, None] / 500).tolist()
+        places = [{"step": 50 * i, "train/samples_seen": 25_013 * i, "train/epoch": i * 0.46871} for i in range(5000)]
+        history = [place | dict(zip(names, row)) for place, row in zip(places, values)]
+        runs.append(Run(f"run {number}", f"runs/{number}", {"number": number}, {"wrong": 0}, history, {}))
+    page = compare.page(runs)
+    assert len(page.encode()) < 5e6
+    compare.write(tmp_path / "compare.html", page)
+    milliseconds = []
+    for opening in range(3):  # on a shared machine, any single one may meet a busy moment
+        with opened(tmp_path / "compare.html", tmp_path / f"profile{opening}") as browser:
+            milliseconds.append(browser.js(DRAWN))
+            assert browser.js("charts[0].curves.length") == 20
+            assert browser.js("runs.every(run => run.metrics['train/loss'].rows.length > 1000)")
+            assert browser.complaints == []
+    assert median(milliseconds) < 2000
+
+
+def test_what_is_packed_is_what_was_logged(tmp_path):
+    """Every value, to six digits, at its row."""
+    run = a_run("a", steps=7)
+    (packed,) = re.findall(r'<script id="packed"[^>]*>(.*?)</script>', compare.page([run]))
+    (curves,) = json.loads(zlib.decompress(base64.b64decode(packed)))
+    gaps, values = curves["metrics"]["train/loss"]
+    assert np.cumsum(gaps).tolist() == list(range(7))
+    assert values == pytest.approx([row["train/loss"] for row in run.history[:7]], rel=1e-5)

@@ -1,0 +1,93 @@
+"""Codes and amplitudes are two ways to say the same, for any number of codes."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from hypothesis import given
+from support.architectures import examples
+
+from mfcc_wavenet.data.corpus import PACKAGE
+from mfcc_wavenet.data.mulaw import code_type, decode, encode, silence
+
+CHANNELS = st.integers(2, 65536) | st.sampled_from([2, 3, 255, 256, 257, 65535, 65536])
+
+
+def codes_of(quantization_channels: int) -> np.ndarray:
+    return np.arange(quantization_channels).astype(code_type(quantization_channels))
+
+
+def speech() -> np.ndarray:
+    return soundfile.read(PACKAGE / "demo" / "02_tea.flac", dtype="float32")[0]
+
+
+@examples(60)
+@given(quantization_channels=CHANNELS)
+def test_every_code_comes_back(quantization_channels):
+    codes = codes_of(quantization_channels)
+    amplitudes = decode(codes, quantization_channels)
+    again = encode(amplitudes, quantization_channels)
+    assert amplitudes.dtype == np.float32 and again.dtype == codes.dtype
+    np.testing.assert_array_equal(again, codes)
+
+
+@examples(60)
+@given(quantization_channels=CHANNELS)
+def test_codes_rise_with_amplitude_between_full_scales(quantization_channels):
+    """Level by level, from -1 to 1, and as far below zero as above it."""
+    amplitudes = decode(codes_of(quantization_channels), quantization_channels)
+    assert (np.diff(amplitudes) > 0).all()
+    assert amplitudes[0] == -1 and amplitudes[-1] == 1
+    np.testing.assert_array_equal(amplitudes, -amplitudes[::-1])
+
+
+@examples(30)
+@given(quantization_channels=CHANNELS)
+def test_speech_gets_the_nearest_level(quantization_channels):
+    """On the companded axis no sample is further than half a step from its level."""
+    mu = quantization_channels - 1
+    wav = speech()[5000:9000]
+    codes = encode(wav, quantization_channels)
+    wav = wav.astype(np.float64)
+    companded = np.sign(wav) * np.log1p(mu * np.abs(wav)) / np.log1p(mu)
+    assert np.abs((companded + 1) / 2 * mu - codes).max() <= 0.5 + 1e-9
+    assert (np.diff(codes[np.argsort(wav)].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize(("quantization_channels", "worst"), [(256, 0.016), (65536, 1.3e-4)])
+def test_speech_is_kept(quantization_channels, worst):
+    """Round trip of a whole sentence: off by half a step at most, and the quieter, the smaller the step."""
+    wav = speech()
+    error = np.abs(decode(encode(wav, quantization_channels), quantization_channels) - wav)
+    assert error.max() < worst
+    quiet = np.abs(wav) < 0.01
+    assert quiet.any() and error[quiet].max() < worst / 20
+
+
+@examples(60)
+@given(quantization_channels=CHANNELS)
+def test_silence_is_the_code_of_zero(quantization_channels):
+    """0 and -0, and no code stands for a smaller amplitude."""
+    codes = encode(np.array([0.0, -0.0]), quantization_channels)
+    assert codes.tolist() == [silence(quantization_channels)] * 2
+    amplitudes = np.abs(decode(codes_of(quantization_channels), quantization_channels))
+    assert amplitudes[silence(quantization_channels)] == amplitudes.min()
+
+
+@examples(30)
+@given(quantization_channels=CHANNELS, beyond=st.floats(1, 1e30))
+def test_beyond_full_scale_is_clipped(quantization_channels, beyond):
+    codes = encode(np.array([-beyond, -1.0, 1.0, beyond]), quantization_channels)
+    last = quantization_channels - 1
+    assert codes.tolist() == [0, 0, last, last]
+
+
+def test_torchaudio_agrees_on_256_codes():
+    """On all amplitudes that it is defined for; float64, so that rounding decides no tie differently."""
+    wav = np.concatenate([speech().astype(np.float64), np.linspace(-1, 1, 20_001)])
+    theirs = torchaudio.functional.mu_law_encoding(torch.from_numpy(wav), 256)
+    np.testing.assert_array_equal(encode(wav, 256), theirs.numpy())
+    amplitudes = torchaudio.functional.mu_law_decoding(torch.arange(256.0, dtype=torch.float64), 256)
+    np.testing.assert_allclose(decode(codes_of(256), 256), amplitudes.numpy(), rtol=1e-6)

@@ -1,0 +1,94 @@
+"""A prepared corpus on disk: made once, anew when anything changed, and whole or not at all."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from support.corpora import RATE, SENTENCES, folder_of, prepare_from, refused, speech
+from support.disks import file_system, files_of_at_most
+
+from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.data.corpus import read_audio
+
+
+def files_in(folder: Path) -> dict[str, tuple[int, int]]:
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_what_is_prepared_is_used_again(tmp_path):
+    """Nothing is written the second time, however the same sources are spelt."""
+    audio = folder_of(tmp_path, "ann/a.wav")
+    first = prepare_from(tmp_path, audio)
+    before = files_in(first.folder)
+    again = prepare_from(tmp_path, tmp_path / "audio" / ".." / "audio")
+    assert again.folder == first.folder and files_in(again.folder) == before
+
+
+@pytest.mark.parametrize("changes", [{"n_mfcc": 12}, {"backend": "torchaudio"}, {"channels": 255}, {"seconds": 0.4}])
+def test_another_setting_is_another_corpus(tmp_path, changes):
+    """The former one stays for who goes back to it."""
+    audio = folder_of(tmp_path, "a.wav")
+    first = prepare_from(tmp_path, audio)
+    other = prepare_from(tmp_path, audio, **changes)
+    assert other.folder != first.folder and other.digest != first.digest
+    assert prepare_from(tmp_path, audio).folder == first.folder
+
+
+def test_a_changed_file_is_read_anew(tmp_path):
+    """Even where its length stays."""
+    audio = folder_of(tmp_path, "a.wav")
+    first = prepare_from(tmp_path, audio)
+    soundfile.write(audio / "a.wav", speech(3), RATE)
+    changed = prepare_from(tmp_path, audio)
+    assert changed.lengths == first.lengths
+    assert np.array_equal(changed.codes(0), mulaw.encode(read_audio(audio / "a.wav", RATE), 256))
+
+
+def die_half_way(tmp_path: Path, audio: Path):
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the write that is too much kills, and nothing is cleaned up
+    with files_of_at_most(len(speech()) + 10):
+        prepare_from(tmp_path, audio)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on, where there are threads
+def test_a_preparation_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path):
+    """The process dies in the second of three utterances; the next one starts from the beginning."""
+    audio = folder_of(tmp_path, "a.wav", "b.wav", "c.wav")
+    whole = prepare_from(tmp_path / "elsewhere", audio)
+    process = multiprocessing.get_context("fork").Process(target=die_half_way, args=(tmp_path, audio), daemon=True)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGXFSZ
+    (remains,) = (tmp_path / "prepared").iterdir()
+    assert (remains / "codes.bin").stat().st_size > 0
+    assert prepare_from(tmp_path, audio).digest == whole.digest
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    """Once there is room, the same command works."""
+    audio = folder_of(tmp_path, "a.wav", "b.wav", "c.wav")
+    with files_of_at_most(10_000):
+        sentence = refused(prepare_from, tmp_path, audio)
+    assert "could not be written to" in sentence and "data.prepared=FOLDER" in sentence
+    assert os.listdir(tmp_path / "prepared") == []
+    assert len(prepare_from(tmp_path, audio)) == 3
+
+
+@pytest.mark.parametrize(("options", "reason"), [("size=16k", "No space left"), ("ro", "Read-only")])
+def test_a_disk_that_is_really_full_or_read_only(tmp_path, options, reason):
+    """The same on a file system of its own, where the system allows one."""
+    audio = folder_of(tmp_path, "a.wav", "b.wav", "c.wav")
+    with file_system(tmp_path / "prepared", options):
+        assert reason in refused(prepare_from, tmp_path, audio)
+        assert os.listdir(tmp_path / "prepared") == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    """Below a regular file there is no folder, not even for root."""
+    (tmp_path / "prepared").write_text("a file")
+    sentence = refused(prepare_from, tmp_path, SENTENCES[0])
+    assert str(tmp_path / "prepared") in sentence and "data.prepared=FOLDER" in sentence

@@ -1,0 +1,137 @@
+"""The library's front door: the pinned inverse is exact, and batches, streams and seeds do not disturb each other."""
+
+import gc
+import itertools
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+from support.settings import ROOT
+
+from mfcc_wavenet import Inverter
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.generation.generator import BLOCK_HOPS
+
+WAV, RATE = soundfile.read(ROOT / "mfcc_wavenet" / "data" / "demo" / "01_lighthouse.flac", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def inverter() -> Inverter:
+    return Inverter.from_experiment("baseline")
+
+
+@pytest.fixture(scope="module")
+def mfcc(inverter) -> np.ndarray:
+    return inverter.features(WAV, RATE)
+
+
+def test_the_pinned_experiment_is_inverted_bit_for_bit(inverter, mfcc):
+    """From (13, frames) alone, each of 53,360 codes; the audio is those codes' amplitudes."""
+    codes = inverter.invert_codes(mfcc, samples=len(WAV))
+    np.testing.assert_array_equal(codes, mulaw.encode(WAV, 256))
+    audio = inverter.invert(mfcc[:, :40])
+    assert audio.dtype == np.float32 and inverter.sample_rate == RATE
+    np.testing.assert_array_equal(audio, mulaw.decode(inverter.invert_codes(mfcc[:, :40]), 256))
+
+
+@pytest.mark.parametrize("choice", [{}, {"temperature": 0.9, "seed": 5}, {"temperature": 1.5, "top_k": 20}])
+def test_a_list_is_each_array_alone(inverter, mfcc, choice):
+    """Arrays of different lengths do not disturb each other, whatever is beside them and in which order."""
+    arrays = [mfcc[:, :30], mfcc[:, 50:57], mfcc[:, 100:101], mfcc[:, 10:60]]
+    together = inverter.invert_codes(arrays, **choice)
+    backwards = inverter.invert_codes(arrays[::-1], **choice)[::-1]
+    for array, one, other in zip(arrays, together, backwards):
+        alone = inverter.invert_codes(array, **choice)
+        assert len(alone) == max(array.shape[1] - 1, 1) * 160
+        np.testing.assert_array_equal(one, alone)
+        np.testing.assert_array_equal(other, alone)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 9, 60])
+@pytest.mark.parametrize("choice", [{}, {"temperature": 1.0, "seed": 3}])
+def test_a_stream_is_the_whole_exactly(inverter, mfcc, frames, choice):
+    """Block after block, float for float, however few frames there are."""
+    blocks = list(inverter.stream(mfcc[:, :frames].T, **choice))
+    assert all(len(block) == BLOCK_HOPS * 160 for block in blocks[:-1])
+    np.testing.assert_array_equal(np.concatenate(blocks), inverter.invert(mfcc[:, :frames], **choice))
+
+
+def test_a_stream_is_as_late_as_it_says(inverter, mfcc):
+    """The first block needs the first frame and latency_frames more; from then on BLOCK_HOPS frames give one."""
+    taken = 0
+
+    def arriving():
+        nonlocal taken
+        for frame in mfcc[:, :30].T:
+            taken += 1
+            yield frame
+
+    stream = inverter.stream(arriving())
+    needed = []
+    for _ in range(5):
+        next(stream)
+        needed.append(taken)
+    assert needed == [inverter.latency_frames + 1 + block * BLOCK_HOPS for block in range(5)]
+
+
+def test_a_stream_may_go_on_for_ever(inverter, mfcc):
+    """It keeps no frame that has done its work: memory stays where it is, though as many come again and again."""
+    stream = inverter.stream(itertools.cycle(mfcc.T))
+
+    def kept_after(blocks: int) -> int:
+        """Bytes."""
+        for _ in itertools.islice(stream, blocks):
+            pass
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        growth = -kept_after(60) + kept_after(120)
+    finally:
+        tracemalloc.stop()
+    # Less than the frames alone would take; libraries keep a little for later.
+    assert growth < 120 * BLOCK_HOPS * sys.getsizeof(mfcc[:, 0].copy())
+
+
+def test_other_rates_are_resampled(inverter):
+    """MFCCs of the same sound at 48 kHz are close to those at 16 kHz."""
+    tone = np.sin(2 * np.pi * 440 * np.arange(48000) / 48000).astype(np.float32)
+    low = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
+    one, other = inverter.features(tone, 48000), inverter.features(low, 16000)
+    assert one.shape == other.shape == (13, 101)
+    np.testing.assert_allclose(one[0, 5:-5], other[0, 5:-5], atol=15)  # c0, some -400 dB
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"mfcc": np.zeros((12, 5))}, r"\(12, 5\).*\(13, any number\)"),
+        ({"mfcc": np.zeros(13)}, r"\(13,\)"),
+        ({"mfcc": np.full((13, 5), np.nan)}, "finite"),
+        ({"mfcc": np.full((13, 5), "a")}, "finite numbers"),
+        ({"mfcc": np.zeros((13, 5)), "speaker": "nobody"}, "nobody.*demo"),
+        ({"mfcc": np.zeros((13, 5)), "temperature": -1.0}, "temperature=-1.0"),
+        ({"mfcc": np.zeros((13, 5)), "top_k": -2}, "top_k=-2"),
+        ({"mfcc": np.zeros((13, 5)), "samples": 5000}, "samples=5000.*5 frames"),
+        ({"mfcc": [np.zeros((13, 5))], "samples": [800, 800]}, "1 arrays.*2 numbers"),
+    ],
+)
+def test_what_does_not_fit_is_refused(inverter, arguments, words):
+    with pytest.raises(UserError, match=words):
+        inverter.invert(**arguments)
+
+
+def test_importing_the_package_is_light():
+    """No wandb, no Hydra, and no torch until something is asked for; Inverter brings no tracker either."""
+    program = (
+        "import sys, mfcc_wavenet\n"
+        "assert 'torch' not in sys.modules\n"
+        "from mfcc_wavenet import Inverter\n"
+        "assert 'torch' in sys.modules and not {'wandb', 'hydra'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,0 +1,229 @@
+"""Checkpoints: what comes back is what was saved, a failure costs nothing, and a file never runs code."""
+
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.disks import file_system, files_of_at_most
+from support.settings import SMALL, compose_settings
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.parse import plain
+from mfcc_wavenet.data.mfcc import Statistics
+from mfcc_wavenet.models.checkpoint import FORMAT, Checkpoint, digest, load, load_weights, save
+from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+
+SETTINGS = compose_settings(*SMALL)
+
+
+def checkpoint(seed: int = 0, training: bool = True) -> Checkpoint:
+    """Of a model that is not trained; in the training state is one value of each kind that there is."""
+    torch.manual_seed(seed)
+    model = MfccInverter.of(SETTINGS, speakers=2)
+    draws = np.random.default_rng(seed).normal(size=(2, SETTINGS.features.channels)).astype(np.float32)
+    state = {
+        "optimizer": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(4)}},
+        "random": torch.get_rng_state(),
+        "averaged_steps": None,
+        "history": [{"step": 5, "loss": 0.1}, {"step": 10, "loss": float("inf")}],
+        "run_id": "abc",
+    }
+    statistics = Statistics(draws[0], np.abs(draws[1]))
+    return Checkpoint(SETTINGS, ("bob", "ann"), statistics, model.state_dict(), state if training else None)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        load(path)
+    sentence = str(error.value)
+    assert str(path) in sentence and "\n" not in sentence and sentence.endswith(".")
+    return sentence
+
+
+# --- there and back -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_loaded_is_what_was_saved(tmp_path, training):
+    """To the bit, the order of the speakers and the state of training included; the folder is made."""
+    saved = checkpoint(training=training)
+    save(tmp_path / "new" / "checkpoint.pt", saved)
+    loaded = load(tmp_path / "new" / "checkpoint.pt")
+    assert (loaded.settings, loaded.speakers) == (saved.settings, saved.speakers)
+    assert np.array_equal(loaded.statistics.mean, saved.statistics.mean)
+    assert np.array_equal(loaded.statistics.std, saved.statistics.std)
+    assert loaded.weights.keys() == saved.weights.keys()
+    assert all(torch.equal(loaded.weights[name], saved.weights[name]) for name in saved.weights)
+    assert (loaded.training is None) == (not training)
+    if training:
+        assert loaded.training.keys() == saved.training.keys()
+        assert loaded.training["history"] == saved.training["history"]
+        assert torch.equal(loaded.training["random"], saved.training["random"])
+        assert torch.equal(loaded.training["optimizer"][0]["exp_avg"], saved.training["optimizer"][0]["exp_avg"])
+
+
+def test_a_checkpoint_alone_is_enough_for_its_model(tmp_path):
+    """It is built from the settings inside, with the weights inside, ready to be evaluated."""
+    save(tmp_path / "checkpoint.pt", checkpoint(seed=1))
+    torch.manual_seed(2)
+    model = load(tmp_path / "checkpoint.pt").model()
+    assert not model.training
+    expected = checkpoint(seed=1).weights
+    assert all(torch.equal(weight, expected[name]) for name, weight in model.state_dict().items())
+
+
+def test_weights_of_another_architecture_are_refused_by_the_first_that_does_not_fit():
+    """In the order of their names; both shapes are told, and what to do."""
+    weights = checkpoint().weights
+    wider = replace(SETTINGS, wavenet=replace(SETTINGS.wavenet, skip_channels=24))
+    with pytest.raises(UserError) as error:
+        load_weights(MfccInverter.of(wider, 2), weights)
+    assert "its wavenet.post.weight is (16, 16), the settings ask for (16, 24)" in str(error.value)
+    deeper = replace(SETTINGS, wavenet=replace(SETTINGS.wavenet, layers_per_block=4))
+    with pytest.raises(UserError, match=r"its wavenet\.layers\.5\.residual\.bias is absent, .* ask for \(8,\)"):
+        load_weights(MfccInverter.of(deeper, 2), weights)
+    shallower = replace(SETTINGS, wavenet=replace(SETTINGS.wavenet, layers_per_block=2))
+    with pytest.raises(UserError, match=r"its wavenet\.layers\.3\.residual\.bias is \(8,\), .* ask for absent"):
+        load_weights(MfccInverter.of(shallower, 2), weights)
+
+
+def test_the_digest_is_sha256(tmp_path):
+    """That sha256sum prints."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert digest(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# --- a failure costs nothing ----------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_the_former_checkpoint_whole(tmp_path):
+    """Wherever in the file the room ends; nothing half-written stays behind, and the sentence says so."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint(seed=1))
+    before = path.read_bytes()
+    for room in (0, 1, 4096, len(before) // 2, len(before) - 1):
+        with files_of_at_most(room), pytest.raises(UserError) as error:
+            save(path, checkpoint(seed=2))
+        assert f"The checkpoint {path} could not be written (" in str(error.value)
+        assert "the previous checkpoint there is whole" in str(error.value)
+        assert os.listdir(tmp_path) == ["checkpoint.pt"] and path.read_bytes() == before
+    save(path, checkpoint(seed=2))
+    assert path.read_bytes() != before
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    """The same on a file system of its own, where the system allows one."""
+    with file_system(tmp_path, "size=256k"):
+        path = tmp_path / "checkpoint.pt"
+        save(path, checkpoint(seed=1))
+        before = path.read_bytes()
+        (tmp_path / "other").write_bytes(bytes(256 * 1024 - 2 * 4096 - len(before) - len(before) // 2))
+        with pytest.raises(UserError, match=r"could not be written .*whole"):
+            save(path, checkpoint(seed=2))
+        assert sorted(os.listdir(tmp_path)) == ["checkpoint.pt", "other"] and path.read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+    """Below a regular file there is no folder; nor is a folder replaced by a file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"could not be written \(Not a directory\)\.$"):
+        save(tmp_path / "file" / "run" / "checkpoint.pt", checkpoint())
+    (tmp_path / "folder" / "checkpoint.pt").mkdir(parents=True)
+    with pytest.raises(UserError, match="could not be written"):
+        save(tmp_path / "folder" / "checkpoint.pt", checkpoint())
+    assert os.listdir(tmp_path / "folder") == ["checkpoint.pt"]
+
+
+# --- files that are no checkpoints ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 100, 5000, 0.5, -200, -1])
+def test_a_truncated_checkpoint_is_refused(tmp_path, kept):
+    """So many of its bytes, or that share of them, or all but so many."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    assert "is truncated or no checkpoint at all" in refused(path)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    """Whatever the damage makes of the description of what is inside; some bytes in it do not matter."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    data = path.read_bytes()
+    start, random, sentences = data.index(b"format"), np.random.default_rng(0), []
+    for _ in range(100):
+        damaged = bytearray(data)
+        damaged[start + random.integers(3000)] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            load(path)
+        except UserError as error:
+            sentences.append(str(error))
+    assert len(sentences) > 30 and all(sentence.startswith(str(path)) for sentence in sentences)
+
+
+@pytest.mark.parametrize("content", [{"weights": torch.ones(2)}, [1, 2], torch.ones(3), {"format": "another 1"}])
+def test_another_torch_file_is_refused(tmp_path, content):
+    """It opens, but it lacks the mark."""
+    torch.save(content, tmp_path / "other.pt")
+    assert f"it lacks the mark {FORMAT!r}" in refused(tmp_path / "other.pt")
+
+
+def test_a_whole_pickled_model_is_refused(tmp_path):
+    """As torch.save(model) writes it: to build the object again, its code would have to run."""
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
+    assert "could run code" in refused(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("changes", [{"speakers": None}, {"settings": {}}, {"mean": None}, {"weights": ...}])
+def test_the_mark_alone_does_not_make_a_checkpoint(tmp_path, changes):
+    """Contents of another kind or version (...: missing) are no traceback either."""
+    save(tmp_path / "checkpoint.pt", checkpoint())
+    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True) | changes
+    torch.save({key: value for key, value in content.items() if value is not ...}, tmp_path / "checkpoint.pt")
+    assert "has the mark of a checkpoint, but not its contents" in refused(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("text", ["", "settings:\n  a: 1\n", "root:x:0:0:\n", "PK\x03\x04 no zip", "\x80\x02}"])
+def test_text_is_refused(tmp_path, text):
+    """A config.yaml taken for a checkpoint, for instance."""
+    (tmp_path / "config.yaml").write_text(text, encoding="latin-1")
+    assert "no checkpoint at all" in refused(tmp_path / "config.yaml")
+
+
+def test_no_file_and_a_folder_are_no_checkpoint(tmp_path):
+    """Both are named as what they are not."""
+    assert "There is no checkpoint" in refused(tmp_path / "nowhere.pt")
+    assert "There is no checkpoint" in refused(tmp_path)
+
+
+class Malice:
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def test_code_in_a_checkpoint_never_runs(tmp_path):
+    """In torch's format, old and new, and as a bare pickle; the same file does run where a reader is careless."""
+    marker, path = tmp_path / "ran", tmp_path / "checkpoint.pt"
+    content = {"format": FORMAT, "settings": plain(SETTINGS), "weights": Malice(marker)}
+    for write in (
+        lambda: torch.save(content, path),
+        lambda: torch.save(content, path, _use_new_zipfile_serialization=False),
+        lambda: path.write_bytes(pickle.dumps(content)),
+    ):
+        write()
+        refused(path)
+        assert not marker.exists()
+    torch.save(content, path)
+    assert "could run code, so it was not opened" in refused(path)
+    torch.load(path, weights_only=False)
+    assert marker.exists()

@@ -1,0 +1,85 @@
+"""Upsampling gives each sample the same numbers however the frames are cut."""
+
+import dataclasses
+
+import hypothesis.strategies as st
+import torch
+from hypothesis import assume, given
+from support.architectures import FEATURES, architectures, examples, random_type_checks
+from torch.nn import functional
+
+from mfcc_wavenet.models.upsampling import TransposedConvolution, Upsampling
+
+pytestmark = random_type_checks
+
+TOLERANCE = {"rtol": 0, "atol": 1e-12}  # in float64; the values are around 1
+
+
+def upsampling(architecture) -> Upsampling:
+    torch.manual_seed(0)
+    return Upsampling(architecture.upsampling, FEATURES.channels).double()
+
+
+def noise(frames: int) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(2, frames, FEATURES.channels, dtype=torch.float64)
+
+
+@examples(30)
+@given(architecture=architectures(), start=st.integers(0, 8), stop=st.integers(9, 40))
+def test_a_window_is_a_slice_of_the_whole(architecture, start, stop):
+    """Some of the frames give just the samples that the geometry says, with the numbers that all frames give."""
+    first, last = architecture.geometry.upsampled_span((start, stop))
+    assume(first < last)  # fewer frames than meet in a sample give none
+    frames = noise(40)
+    whole, part = upsampling(architecture)(frames), upsampling(architecture)(frames[:, start:stop])
+    origin = architecture.geometry.upsampled_span((0, 40))[0]
+    assert part.shape == (2, last - first, architecture.upsampling.channels)
+    torch.testing.assert_close(part, whole[:, first - origin : last - origin], **TOLERANCE)
+
+
+@examples(30)
+@given(architecture=architectures())
+def test_frames_that_stay_repeat_every_hop(architecture):
+    """Up to both edges: no sample there lacks a contribution that its like inside has."""
+    hop = FEATURES.hop_length
+    frames = noise(1).expand(-1, 40, -1)
+    samples = upsampling(architecture)(frames)
+    torch.testing.assert_close(samples[:, hop:], samples[:, :-hop], **TOLERANCE)
+    assert samples.std(dim=1).max() > 0.01  # within a hop they do differ
+
+
+@examples(20)
+@given(architecture=architectures())
+def test_frames_enter_with_their_signs(architecture):
+    """With nothing at frame rate and a single jump, the samples are linear in the frames: no relu is before it."""
+    single = dataclasses.replace(architecture.upsampling, frame_channels=(), strides=(16,), kernel_sizes=(20,))
+    jump = Upsampling(single, FEATURES.channels).double()
+    frames = noise(10)
+    torch.testing.assert_close(jump(frames) + jump(-frames), 2 * jump(0 * frames), **TOLERANCE)
+    assert (jump(frames) - jump(0 * frames)).abs().max() > 0.1
+
+
+@examples(20)
+@given(architecture=architectures())
+def test_items_of_a_batch_are_apart(architecture):
+    frames = noise(40)
+    together = upsampling(architecture)(frames)
+    for item, alone in zip(together, frames):
+        torch.testing.assert_close(item[None], upsampling(architecture)(alone[None]), **TOLERANCE)
+
+
+@examples(40)
+@given(stride=st.integers(1, 8), beyond=st.integers(0, 20), length=st.integers(1, 12), channels=st.integers(1, 4))
+def test_one_product_is_torchs_transposed_convolution(stride, beyond, length, channels):
+    """Of which it keeps the outputs that no input beyond the edges would have changed."""
+    kernel_size, complete = stride + beyond, (length + 1) * stride - (stride + beyond)
+    assume(complete > 0)
+    layer = TransposedConvolution(FEATURES.channels, channels, kernel_size, stride).double()
+    torch.nn.init.normal_(layer.bias)
+    inputs = noise(length)
+    kernel = layer.kernel.weight.view(kernel_size, channels, -1).permute(2, 1, 0)  # in, out, taps
+    expected = functional.conv_transpose1d(inputs.transpose(1, 2), kernel, layer.bias, stride).transpose(1, 2)
+    expected = expected[:, kernel_size - stride : length * stride]
+    assert expected.shape[1] == complete
+    torch.testing.assert_close(layer(inputs), expected, **TOLERANCE)

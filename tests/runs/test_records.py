@@ -1,0 +1,222 @@
+"""Every configuration composes, every record is what it says, and a pinned run can be composed again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from omegaconf.errors import OmegaConfBaseException
+from support.settings import ROOT, SMALL, compose_settings
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.settings import Settings, UpsamplingSettings, WavenetSettings, WindowSettings
+from mfcc_wavenet.data import mfcc as front_end
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.modes import pin
+from mfcc_wavenet.runs import records
+from mfcc_wavenet.runs.history import RESULTS
+from mfcc_wavenet.runs.records import EXPERIMENTS, LARGEST_CHECKPOINT
+from mfcc_wavenet.training import optimizer
+from mfcc_wavenet.training.chassis import CHECKPOINT, Chassis
+
+OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
+EVERY = [*OPTIONS, *(f"experiment={name}" for name in records.names())]
+RECORDS = sorted(path.parent for path in EXPERIMENTS.glob("*/results.json"))
+
+
+def geometry(settings: Settings) -> Geometry:
+    """What is built first; it refuses what contradicts itself."""
+    front_end.check(settings.features)
+    optimizer.check(settings.optim)
+    return Geometry.of(settings.features, settings.upsampling, settings.wavenet, settings.window)
+
+
+# --- what is in the repository --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("override", EVERY)
+def test_every_option_and_every_experiment_composes(override):
+    """And holds together: its network could be built and its windows cut."""
+    built = geometry(compose_settings(override, "data.root=folder"))
+    assert built.receptive_field > 1
+
+
+def test_there_is_an_option_of_every_group():
+    """Otherwise the test above would pass on nothing."""
+    groups = {option.partition("=")[0] for option in OPTIONS}
+    assert groups == {"data", "features", "upsampling", "wavenet", "window", "optim", "train", "tracking"}
+    assert {"baseline", "a39d"} <= set(records.names())
+
+
+@pytest.mark.parametrize("hop", [80, 160, 200, 320])
+@pytest.mark.parametrize("upsampling", ["wide", "deep"])
+def test_upsampling_follows_the_hop(hop, upsampling):
+    """So that the hop is one setting: no combination of the two contradicts itself."""
+    built = geometry(compose_settings(f"features.hop_length={hop}", f"upsampling={upsampling}"))
+    assert built.strides == built.kernel_sizes == (hop,)
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(250, 1), (500, 2), (2000, 2)])
+def test_by_samples_windows_of_all_sizes_see_as_many(samples, batch_size):
+    """Between rows, between passes, while warming up and in all; the rate falls until the end."""
+    window = (f"window.samples={samples}", f"window.batch_size={batch_size}")
+    settings = compose_settings("train=by_samples", "optim=by_samples", *window)
+    train, optim = settings.train, settings.optim
+    intervals = (train.steps, train.log_interval, train.evaluate_interval, optim.warmup_steps)
+    assert [steps * samples * batch_size for steps in intervals] == [1_600_000, 24_000, 48_000, 24_000]
+    assert optim.decay_steps == train.steps
+
+
+def test_windows_larger_than_a_budget_take_a_step():
+    """And a size that is none is told of by its own name."""
+    assert compose_settings("train=by_samples", "window.samples=100000").train.log_interval == 1
+    with pytest.raises(OmegaConfBaseException, match=r"window.samples: .*'many'"):
+        compose_settings("train=by_samples", "window.samples=many")
+
+
+@pytest.mark.parametrize("directory", RECORDS, ids=lambda directory: directory.name)
+def test_a_record_says_how_far_it_is_and_belongs_to_its_checkpoint(directory):
+    """A figure that comes from another checkpoint than the one beside it is worth nothing."""
+    record = json.loads((directory / "results.json").read_text())
+    assert record["status"]
+    assert (directory / "config.yaml").is_file()
+    path = directory / "checkpoint.pt"
+    assert path.is_file() == (record["status"] == "trained")
+    if record["status"] == "trained":
+        assert record["checkpoint_sha256"] == checkpoints.digest(path)
+        assert path.stat().st_size <= LARGEST_CHECKPOINT
+
+
+@pytest.mark.parametrize("name", [path.parent.name for path in EXPERIMENTS.glob("*/checkpoint.pt")])
+def test_a_pinned_checkpoint_is_of_the_settings_beside_it(name):
+    """What was trained is what the config.yaml composes; where files lie and what is logged may differ."""
+    pinned = checkpoints.load(records.pinned_checkpoint(name)).settings
+    composed = compose_settings(f"experiment={name}", f"data.root=[{','.join(pinned.data.root)}]")
+    data = replace(pinned.data, prepared=composed.data.prepared)
+    assert replace(pinned, data=data, tracking=composed.tracking) == composed
+
+
+def test_the_ancestor_is_what_it_was():
+    """The best setting of this project's ancestor, number by number."""
+    settings = compose_settings("experiment=a39d", "data.root=folder")
+    assert settings.wavenet == WavenetSettings(
+        quantization_channels=256,
+        residual_channels=368,
+        gate_channels=256,
+        skip_channels=256,
+        post_channels=256,
+        blocks=2,
+        layers_per_block=10,
+        kernel_size=2,
+        speaker_channels=10,
+    )
+    assert settings.upsampling == UpsamplingSettings(
+        frame_channels=(),
+        frame_kernel_size=1,
+        strides=(5, 4, 4, 2),
+        kernel_sizes=(25, 16, 16, 16),
+        channels=128,
+        jitter=0.0,
+    )
+    assert settings.window == WindowSettings(samples=5000, batch_size=64)
+    assert (settings.optim.optimizer, settings.optim.learning_rate) == ("adam", 1e-4)
+    assert optimizer.learning_rate(settings.optim, 0) == 1e-4
+    assert geometry(settings).receptive_field == 2047
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_an_experiment_without_checkpoint_is_one_sentence():
+    """With what else would work; a mistyped name lists the near ones."""
+    with pytest.raises(UserError, match=r"'a39d' has no pinned checkpoint yet .*checkpoint=PATH"):
+        records.pinned_checkpoint("a39d")
+    with pytest.raises(UserError, match=r"no experiment 'basline'; did you mean baseline\?"):
+        records.pinned_checkpoint("basline")
+
+
+# --- pinning --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a short run that came to its end."""
+    folder = tmp_path_factory.mktemp("runs") / "short"
+    overrides = (*SMALL, f"data.prepared={folder.parent / 'prepared'}", "train.steps=2", "train.sample_utterances=1")
+    Chassis(compose_settings(*overrides), folder).train()
+    return folder
+
+
+def test_a_pinned_run_is_a_record_that_composes_again(finished, tmp_path, monkeypatch, capsys):
+    """Its config.yaml makes the same settings of it, its checkpoint the same weights without the training state."""
+    directory = tmp_path / "short"
+    pin(finished, None, directory)
+    run, pinned = checkpoints.load(finished / CHECKPOINT), checkpoints.load(directory / "checkpoint.pt")
+    assert pinned.training is None and pinned.speakers == run.speakers
+    assert all((pinned.weights[name] == weight).all() for name, weight in run.weights.items())
+
+    record = json.loads((directory / RESULTS).read_text())
+    results = json.loads((finished / RESULTS).read_text())
+    assert record["status"] == "trained" and record["checkpoint_sha256"] == checkpoints.digest(
+        directory / "checkpoint.pt"
+    )
+    assert {key: record[key] for key in ("wrong", "samples", "steps")} == {
+        key: results[key] for key in ("wrong", "samples", "steps")
+    }
+    readme = (directory / "README.md").read_text()
+    assert all(picture.name in readme for picture in directory.glob("*.png")) and list(directory.glob("*.png"))
+
+    monkeypatch.setattr(records, "EXPERIMENTS", tmp_path)
+    composed = compose_settings(
+        "experiment=short", "tracking.mode=disabled", f"data.prepared={run.settings.data.prepared}"
+    )
+    assert composed == run.settings
+    assert str(tmp_path.parent) not in (directory / "config.yaml").read_text()
+    pin(finished, composed, directory)
+    pin(finished, None, directory)  # its own config.yaml does not stand in the way
+
+
+def test_a_run_with_other_settings_is_not_pinned_under_a_name(finished, tmp_path):
+    """The first setting that differs is named with both values; nothing is written."""
+    settings = checkpoints.load(finished / CHECKPOINT).settings
+    composed = replace(settings, optim=replace(settings.optim, learning_rate=0.5))
+    with pytest.raises(UserError, match=r"says optim.learning_rate=0.5, but the run used 0.003"):
+        pin(finished, composed, tmp_path / "record")
+    assert not (tmp_path / "record").exists()
+
+
+def test_a_config_that_a_person_wrote_is_not_overwritten(finished, tmp_path):
+    """Nor is anything else in its directory."""
+    (tmp_path / "config.yaml").write_text("# By hand.\nwindow:\n  samples: 200\n")
+    with pytest.raises(UserError, match="is there already; experiment="):
+        pin(finished, None, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    assert (tmp_path / "config.yaml").read_text().startswith("# By hand.")
+
+
+def test_a_readme_that_a_person_wrote_stays(finished, tmp_path):
+    """The measured lines are in results.json anyway."""
+    (tmp_path / "README.md").write_text("By hand.\n")
+    pin(finished, None, tmp_path)
+    assert (tmp_path / "README.md").read_text() == "By hand.\n"
+
+
+def test_a_checkpoint_that_is_too_large_for_git_is_not_pinned(finished, tmp_path):
+    """And leaves nothing; a former record stays what it was."""
+    checkpoint = checkpoints.load(finished / CHECKPOINT)
+    pin(finished, None, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    weights = checkpoint.weights | {"wavenet.logits.weight": checkpoint.weights["wavenet.logits.weight"].repeat(600, 1)}
+    with pytest.raises(UserError, match=r"The checkpoint has 9\.\d MiB; a pinned one may have 8"):
+        records.pin(finished, replace(checkpoint, weights=weights), None, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_config_that_is_no_yaml_is_one_sentence(tmp_path, monkeypatch):
+    """Whichever experiment was asked for: Hydra has to know them all."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.yaml").write_text("window: [1, 2\n")
+    monkeypatch.setattr(records, "EXPERIMENTS", tmp_path)
+    with pytest.raises(UserError, match=r"experiments/broken/config\.yaml is no YAML"):
+        records.register()

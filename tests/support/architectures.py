@@ -1,0 +1,157 @@
+"""What hypothesis draws: small architectures, and small corpora of real sound for them to work on."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import settings
+
+from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.settings import (
+    DataSettings,
+    FeatureSettings,
+    UpsamplingSettings,
+    WavenetSettings,
+    WindowSettings,
+)
+from mfcc_wavenet.data.corpus import PACKAGE, Corpus, prepare
+from mfcc_wavenet.data.mulaw import silence
+from mfcc_wavenet.data.windows import Windows
+from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+
+FEATURES = FeatureSettings(
+    sample_rate=16000,
+    n_fft=64,
+    win_length=64,
+    hop_length=16,
+    n_mels=4,
+    n_mfcc=3,
+    delta_order=1,
+    delta_width=3,
+    backend="librosa",
+)
+FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
+STRIDES = [(16,), (4, 4), (2, 8), (8, 1, 2)]  # that multiply to the hop length
+SPEAKERS = ("first", "second")
+LENGTHS = (150, 16, 93)  # samples: many hops, a single one, and no whole number of them
+FIRST_SAMPLE = 5000  # of what is cut from the demonstration corpus: voices, not the silence before them
+
+
+# Runtime type checks look at one item of a tuple, chosen at random, and hypothesis would rather choose itself.
+random_type_checks = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+
+
+def examples(count: int) -> settings:
+    """The same so many examples in every run."""
+    return settings(max_examples=count, deadline=None, derandomize=True, database=None)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The settings of a network, and the geometry that follows from them."""
+
+    upsampling: UpsamplingSettings
+    wavenet: WavenetSettings
+    window: WindowSettings
+    dilations: tuple[int, ...] | None = None  # instead of the doubling ones that the settings give
+
+    @property
+    def geometry(self) -> Geometry:
+        geometry = Geometry.of(FEATURES, self.upsampling, self.wavenet, self.window)
+        return geometry if self.dilations is None else replace(geometry, dilations=self.dilations)
+
+    def model(self, seed: int = 0) -> MfccInverter:
+        """The network with weights far larger than a trainer would draw: what it sees, it reacts to."""
+        torch.manual_seed(seed)
+        model = MfccInverter(self.geometry, self.upsampling, self.wavenet, FEATURES.channels, len(SPEAKERS))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter *= 2
+        return model.eval()
+
+
+# A fixed one: it sees 15 samples, its kernels overlap, frames jitter in training, and it knows who speaks.
+ARCHITECTURE = Architecture(
+    UpsamplingSettings((8,), 3, strides=(4, 4), kernel_sizes=(4, 9), channels=6, jitter=0.5),
+    WavenetSettings(6, 8, 8, 16, 16, blocks=2, layers_per_block=3, kernel_size=2, speaker_channels=2),
+    WindowSettings(samples=20, batch_size=3),
+)
+
+
+# What a relu cuts is drawn wide, so that it never cuts everything.
+@st.composite
+def architectures(draw, quantization_channels=(4, 300), speaker_channels=(0, 2), jitter=0.0) -> Architecture:
+    strides = draw(st.sampled_from(STRIDES))
+    channels = st.integers(1, 6)
+    upsampling = UpsamplingSettings(
+        frame_channels=tuple(draw(st.lists(st.integers(6, 9), max_size=2))),
+        frame_kernel_size=draw(st.integers(1, 4)),
+        strides=strides,
+        kernel_sizes=tuple(stride + draw(st.integers(0, 9)) for stride in strides),
+        channels=draw(st.integers(4, 7)),
+        jitter=jitter,
+    )
+    wavenet = WavenetSettings(
+        quantization_channels=draw(st.sampled_from(quantization_channels)),
+        residual_channels=draw(channels),
+        gate_channels=draw(channels),
+        skip_channels=draw(st.integers(16, 20)),
+        post_channels=draw(st.integers(16, 20)),
+        blocks=draw(st.integers(1, 2)),
+        layers_per_block=draw(st.integers(1, 3)),
+        kernel_size=draw(st.integers(2, 3)),
+        speaker_channels=draw(st.sampled_from(speaker_channels)),
+    )
+    window = WindowSettings(samples=draw(st.integers(1, 60)), batch_size=draw(st.integers(1, 4)))
+    uneven = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)
+    return Architecture(upsampling, wavenet, window, draw(st.none() | uneven))
+
+
+@cache
+def corpus(quantization_channels: int = 300, lengths: tuple[int, ...] = LENGTHS) -> Corpus:
+    """Utterances of so many samples, cut from the demonstration corpus, the speakers taking turns."""
+    audio, rate = soundfile.read(PACKAGE / "demo" / "01_lighthouse.flac", dtype="float32")
+    folder = Path(tempfile.mkdtemp(dir=FOLDER.name))
+    starts = FIRST_SAMPLE + np.cumsum([0, *lengths])
+    rows = []
+    for number, (start, stop) in enumerate(pairwise(starts)):
+        soundfile.write(folder / f"{number}.wav", audio[start:stop], rate)
+        rows.append(f"{SPEAKERS[number % len(SPEAKERS)]}\t{number}.wav")
+    (folder / "catalog.tsv").write_text("\n".join(rows))
+    data = DataSettings(root=(str(folder / "catalog.tsv"),), seconds=None, prepared=str(folder / "prepared"))
+    return prepare(data, FEATURES, quantization_channels)
+
+
+def windows(architecture: Architecture, seed: int = 0, lengths: tuple[int, ...] = LENGTHS) -> Windows:
+    sound = corpus(architecture.wavenet.quantization_channels, lengths)
+    return Windows(sound, architecture.geometry, sound.statistics, SPEAKERS, seed)
+
+
+def frames_of(windows: Windows, utterance: int) -> np.ndarray:
+    """(F, K): the normalised frames of the whole utterance."""
+    return windows.statistics.normalise(windows.corpus.frames(utterance).T).T
+
+
+@torch.no_grad()
+def whole_utterance(model: MfccInverter, codes: np.ndarray, frames: np.ndarray, speaker: int) -> torch.Tensor:
+    """Logits (N, Q) of every sample of an utterance, with no windows and no cache: the definition.
+
+    codes: (N,), of which the last is not looked at; frames: (F, K), normalised. Both go on beyond
+    their ends as they are defined to: silence before the first sample, the edge frames for ever.
+    """
+    geometry = model.geometry
+    before = np.full(geometry.receptive_field, silence(model.wavenet.embedding.num_embeddings))
+    past = torch.from_numpy(np.concatenate([before, codes[:-1]]).astype(np.int64))[None]
+    more = geometry.receptive_field + 40  # frames: more than any of these networks reaches beyond an end
+    frames = torch.from_numpy(np.pad(frames, ((more, more), (0, 0)), mode="edge"))[None]
+    first = 1 - geometry.receptive_field  # the position that reads the first of these codes: the one after it
+    offset = first - geometry.upsampled_span((-more, frames.shape[1] - more))[0]
+    dtype = next(model.parameters()).dtype
+    return model(past, frames.to(dtype), torch.tensor([offset]), torch.tensor([speaker]))[0]

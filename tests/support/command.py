@@ -1,0 +1,55 @@
+"""The command line as the tests type it."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import run as command_line
+from support.settings import SMALL
+
+QUICK = " ".join([*SMALL, "train.steps=4", "train.sample_utterances=0", "runs=runs", "data.prepared=prepared"])
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """`python run.py LINE` in a folder, without the seconds that imports take."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+        self.folder = folder
+        self.monkeypatch = monkeypatch
+        self.capsys = capsys
+
+    def __call__(self, line: str) -> Done:
+        GlobalHydra.instance().clear()
+        self.monkeypatch.chdir(self.folder)
+        self.monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # conf/ is looked for beside run.py
+        self.monkeypatch.setattr(sys, "argv", ["run.py", *shlex.split(line)])
+        self.capsys.readouterr()
+        code = 0
+        try:
+            command_line.main()
+        except SystemExit as end:
+            code = end.code
+        return Done(code, *self.capsys.readouterr())
+
+    def refused(self, line: str, *words: str) -> Done:
+        """Exit code 2, and on stderr a sentence with these words; in front of it at most a progress bar."""
+        done = self(line)
+        assert done.code == 2
+        *before, sentence = done.err.strip().splitlines()
+        assert all("step/s" in bar or "s/step" in bar for bar in before), before
+        assert all(word in sentence for word in words), sentence
+        assert sentence.endswith((".", "?"))
+        return done

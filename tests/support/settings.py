@@ -1,0 +1,38 @@
+"""Settings as Hydra composes them, made small."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from mfcc_wavenet.config.parse import GROUPS, parse
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.runs import records
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "mfcc_wavenet" / "data" / "demo"
+
+# A network that is fast rather than good, on a fifth of a second.
+SMALL = (
+    "data.seconds=0.2",
+    "upsampling.frame_channels=[16]",
+    "upsampling.channels=8",
+    "wavenet.residual_channels=8",
+    "wavenet.gate_channels=8",
+    "wavenet.skip_channels=16",
+    "wavenet.post_channels=16",
+    "wavenet.layers_per_block=3",
+    "window.samples=200",
+    "train.log_interval=5",
+    "tracking.mode=disabled",
+)
+
+
+def compose_settings(*overrides: str) -> Settings:
+    """What `python run.py OVERRIDES` would train with."""
+    GlobalHydra.instance().clear()
+    records.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    return parse({group: config[group] for group in GROUPS})

@@ -1,0 +1,119 @@
+"""The sweep files of the repository: W&B takes them, and every value that they can produce reaches a run."""
+
+import random
+from functools import cache
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution
+from support.settings import GROUPS, ROOT, compose_settings
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.parse import parse, plain
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data import mfcc as front_end
+from mfcc_wavenet.runs import records
+from mfcc_wavenet.runs.tracker import flat
+from mfcc_wavenet.sweep.file import SweepFile, read
+from mfcc_wavenet.sweep.search_space import Parameter, points
+from mfcc_wavenet.training import optimizer
+
+FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
+DRAWS = 8  # of each file that draws
+
+
+def extremes(parameter: Parameter) -> list:
+    """What Optuna may draw at most of it: all words, or both ends."""
+    distribution = parameter.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    return [distribution.low, distribution.high]
+
+
+def drawn(file: SweepFile) -> list[dict]:
+    """The whole grid; or the lowest corner, all others that differ from it in one setting, the highest, and draws."""
+    varied = [parameter for parameter in file.parameters if parameter.distribution]
+    if file.method == "grid":
+        return points(file.parameters)
+    lowest, highest = ({p.name: extremes(p)[end] for p in varied} for end in (0, -1))
+    corners = [lowest | {p.name: extreme} for p in varied for extreme in extremes(p)[1:]]
+    generator = random.Random(0)
+    return [lowest, highest, *corners, *({p.name: a_draw(p, generator) for p in varied} for _ in range(DRAWS))]
+
+
+def a_draw(parameter: Parameter, generator: random.Random):
+    distribution = parameter.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        return generator.choice(distribution.choices)
+    drawn = generator.uniform(distribution.low, distribution.high)
+    return drawn if isinstance(distribution.low, float) else round(drawn)
+
+
+@cache
+def runs(path) -> list[tuple[dict, list[str]]]:
+    """The settings of every run that is tried here, and the words that W&B's agent starts run.py with."""
+    file = read(path)
+    settings = [{p.name: p.value(point.get(p.name)) for p in file.parameters} for point in drawn(file)]
+    agent = [{"args": {key: {"value": value} for key, value in values.items()}} for values in settings]
+    return [(values, create_sweep_command_args(args)["args_no_hyphens"]) for values, args in zip(settings, agent)]
+
+
+def composed(words: list[str]) -> tuple[Settings, dict]:
+    """The settings that run.py would train with, and the config that its run would have in W&B."""
+    GlobalHydra.instance().clear()
+    records.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", words, return_hydra_config=True)
+    settings = parse({group: OmegaConf.to_container(config[group], resolve=True) for group in GROUPS})
+    return settings, flat(plain(settings)) | {group: config.hydra.runtime.choices[group] for group in GROUPS}
+
+
+def build(settings: Settings) -> Geometry:
+    """What a run builds first, and what refuses settings that contradict themselves."""
+    front_end.check(settings.features)
+    optimizer.check(settings.optim)
+    return Geometry.of(settings.features, settings.upsampling, settings.wavenet, settings.window)
+
+
+def test_there_are_the_three():
+    """Otherwise all that follows would pass on nothing."""
+    assert [path.stem for path in FILES] == ["architecture", "window_geometry", "zero_error"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_run_composes_and_every_value_arrives(path):
+    """In the run's config under the very key that the sweep has, options of groups too; and the network holds."""
+    assert len(runs(path)) > DRAWS
+    for values, words in runs(path):
+        settings, config = composed(words)
+        assert {key: config[key] for key in values} == values
+        assert build(settings).receptive_field > 1
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_agent_starts_run_py_with_bare_settings(path):
+    """And without a shell: neither hyphens nor quotes."""
+    config = yaml.safe_load(path.read_text())
+    assert config["command"] == ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
+    assert (config["program"], config["metric"]) == ("run.py", {"name": "score", "goal": "minimize"})
+
+
+def test_all_windows_see_as_many_samples():
+    """The grid's point is to compare them: in all, between two rows and between two passes."""
+    seen = set()
+    for _, words in runs(ROOT / "sweeps" / "window_geometry.yaml"):
+        settings = compose_settings(*words)
+        step = settings.window.samples * settings.window.batch_size
+        seen.add(tuple(step * getattr(settings.train, name) for name in ("steps", "log_interval", "evaluate_interval")))
+        assert settings.optim.decay_steps == settings.train.steps
+    assert seen == {(1_600_000, 24_000, 48_000)}
+
+
+def test_the_grid_has_every_combination_once():
+    """Three hops, four lengths, two batch sizes."""
+    combinations = {tuple(words) for _, words in runs(ROOT / "sweeps" / "window_geometry.yaml")}
+    assert len(combinations) == len(runs(ROOT / "sweeps" / "window_geometry.yaml")) == 3 * 4 * 2

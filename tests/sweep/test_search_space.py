@@ -1,0 +1,89 @@
+"""Every distribution of a sweep file draws what W&B would draw."""
+
+from math import exp, log
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from mfcc_wavenet.sweep.search_space import DISTRIBUTIONS, parameter, points
+
+# Of each distribution, its keys and its quantiles at 0.1, 0.5 and 0.9, by the formulas of W&B's documentation.
+CASES = [
+    ("uniform", {"min": 2, "max": 12.0}, (3.0, 7.0, 11.0)),
+    ("q_uniform", {"min": 2, "max": 12, "q": 4}, (4, 8, 12)),
+    ("q_uniform", {"min": 2, "max": 12}, (3.0, 7.0, 11.0)),
+    ("log_uniform", {"min": 0, "max": 2}, (exp(0.2), exp(1), exp(1.8))),
+    ("q_log_uniform", {"min": 0, "max": 2, "q": 0.5}, (1.0, 2.5, 6.0)),
+    ("log_uniform_values", {"min": 0.001, "max": 0.1}, (10**-2.8, 10**-2, 10**-1.2)),
+    ("q_log_uniform_values", {"min": 10, "max": 1000, "q": 10}, (20, 100, 630)),
+    ("inv_log_uniform", {"min": 0, "max": 2}, (exp(-1.8), exp(-1), exp(-0.2))),
+    ("inv_log_uniform_values", {"min": 0.001, "max": 0.1}, (10**-2.8, 10**-2, 10**-1.2)),
+    ("normal", {"mu": 5, "sigma": 2}, (5 - 2 * 1.2815516, 5, 5 + 2 * 1.2815516)),
+    ("q_normal", {"mu": 5, "sigma": 2, "q": 1}, (2, 5, 8)),
+    ("log_normal", {"mu": 1, "sigma": 0.5}, (exp(1 - 0.6407758), exp(1), exp(1.6407758))),
+    ("q_log_normal", {"mu": 1, "sigma": 0.5, "q": 0.5}, (1.5, 2.5, 5.0)),
+    ("beta", {"a": 1, "b": 1}, (0.1, 0.5, 0.9)),
+    ("q_beta", {"a": 1, "b": 1, "q": 0.3}, (0.0, 0.6, 0.9)),
+    ("categorical_w_probabilities", {"values": ["a", [1], None], "probabilities": [0.2, 0.5, 0.3]}, ("a", [1], None)),
+]
+IDS = [case[0] for case in CASES]
+
+
+def at(quantile: float, searched: FloatDistribution) -> float:
+    """What Optuna draws at that share of its range."""
+    if searched.log:
+        return exp(log(searched.low) + quantile * (log(searched.high) - log(searched.low)))
+    return searched.low + quantile * (searched.high - searched.low)
+
+
+@pytest.mark.parametrize(("distribution", "keys", "expected"), CASES, ids=IDS)
+def test_a_distribution_has_its_quantiles(distribution, keys, expected):
+    """And a whole quantum gives whole numbers, which is what a setting that counts something takes."""
+    drawn = parameter("x", distribution, keys)
+    values = [drawn.value(at(quantile, drawn.distribution)) for quantile in (0.1, 0.5, 0.9)]
+    if distribution.startswith("categorical"):
+        assert values == list(expected)
+    else:
+        assert values == pytest.approx(expected, rel=1e-4)
+        assert all(type(value) is (int if isinstance(keys.get("q"), int) else float) for value in values)
+
+
+def test_every_distribution_has_a_case():
+    """Constants, words and whole numbers below."""
+    assert set(DISTRIBUTIONS) - set(IDS) == {"constant", "categorical", "int_uniform"}
+
+
+@given(st.floats(0, 1))
+def test_words_with_probabilities_are_always_words(quantile):
+    """At the ends, too, where sums of shares are not quite 1."""
+    drawn = parameter("x", "categorical_w_probabilities", {"values": [0, 1, 2], "probabilities": [0.1, 0.2, 0.7]})
+    assert drawn.value(quantile) == (0 if quantile < 0.1 else 1 if quantile < 0.1 + 0.2 else 2)
+
+
+def test_words_keep_their_type():
+    """Optuna tells them apart by what a command line would say; the run is given the value itself."""
+    drawn = parameter("x", "categorical", {"values": [3, 2.5, None, "a", [16, 16]]})
+    assert drawn.distribution == CategoricalDistribution(["3", "2.5", "None", "a", "[16, 16]"])
+    assert [drawn.value(word) for word in drawn.distribution.choices] == [3, 2.5, None, "a", [16, 16]]
+
+
+def test_whole_numbers_and_constants():
+    """Both ends belong to it; a constant is not searched."""
+    drawn = parameter("x", "int_uniform", {"min": 3, "max": 5})
+    assert (drawn.distribution, drawn.grid) == (IntDistribution(3, 5), (3, 4, 5))
+    constant = parameter("x", "constant", {"value": None})
+    assert (constant.distribution, constant.value(None)) == (None, None)
+
+
+def test_a_grid_is_every_combination():
+    """Of what is varied; constants are in each of them."""
+    parameters = (
+        parameter("a", "categorical", {"values": ["u", 7]}),
+        parameter("b", "constant", {"value": 1}),
+        parameter("c", "int_uniform", {"min": 1, "max": 2}),
+        parameter("d", "q_uniform", {"min": 0, "max": 1, "q": 0.5}),
+    )
+    expected = [{"a": a, "c": c, "d": d} for a in ("u", "7") for c in (1, 2) for d in (0, 0.5)]
+    assert points(parameters) == expected

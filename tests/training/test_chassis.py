@@ -1,0 +1,197 @@
+"""The training loop: exact resumption above all."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from support.settings import ROOT, SMALL
+from support.wandb_runs import wandb
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.modes import with_settings
+from mfcc_wavenet.runs.history import score
+from mfcc_wavenet.training.chassis import Chassis
+
+# Everything that has a state is on: jitter draws random numbers, averaging keeps a second model.
+STATEFUL = ("upsampling.jitter=0.2", "optim.ema_decay=0.9", "train.log_interval=7", "train.sample_interval=0")
+WORKERS = [0, pytest.param(2, id="two workers")]
+
+
+def state(chassis: Chassis) -> dict:
+    """All that training is made of, flat; wall-clock left out."""
+    rows = [{k: v for k, v in row.items() if k != "samples_per_second"} for row in chassis.history]
+    return {
+        "weights": chassis.model.state_dict(),
+        "averaged": chassis.evaluated_model.state_dict(),
+        "optimizer": chassis.optimizer.state_dict()["state"],
+        "metrics": chassis.metrics.state_dict(),
+        "random": torch.get_rng_state(),
+        "position": chassis.position,
+        "history": rows,
+    }
+
+
+def assert_equal(one, other) -> None:
+    """Bit for bit."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for mine, theirs in zip(one, other):
+            assert_equal(mine, theirs)
+    else:
+        assert one == other
+
+
+def start(tmp_path, *overrides: str) -> subprocess.Popen:
+    """The real command, on the small settings, in a folder of its own; it returns once a checkpoint is there."""
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL, f"data.prepared={tmp_path / 'prepared'}", *overrides]
+    command += [f"runs={tmp_path}", "name=killed", "train.threads=1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    path = tmp_path / "killed" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not (path.is_file() and checkpoints.load(path).training["step"]):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_killed_and_resumed_is_uninterrupted(small, tmp_path, workers):
+    """2N steps = N steps + SIGKILL + resume + N steps: weights, average, optimizer, RNG, metrics and history."""
+    threads = torch.get_num_threads()
+    process = start(
+        tmp_path, *STATEFUL, "train.steps=100000", "train.checkpoint_interval=60", f"train.workers={workers}"
+    )
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+    checkpoint = checkpoints.load(tmp_path / "killed" / "checkpoint.pt")
+    killed_at = checkpoint.training["step"]
+    assert killed_at % 60 == 0 and killed_at % 7 != 0  # a row of metrics was half accumulated
+    settings = small(*STATEFUL, f"train.steps={2 * killed_at}", "train.threads=1", f"train.workers={workers}")
+    resumed = Chassis(settings, tmp_path / "resumed", with_settings(checkpoint, settings))
+    assert resumed.step == killed_at
+    resumed.train()
+    after_resumption = state(resumed)
+    uninterrupted = Chassis(settings, tmp_path / "uninterrupted")
+    uninterrupted.train()
+    assert_equal(after_resumption, state(uninterrupted))
+    torch.set_num_threads(threads)
+
+
+def test_resuming_in_other_windows_keeps_the_weights_and_the_place(small, tmp_path):
+    """Another window and batch size: same weights, same optimizer, same epoch, and its done share is skipped."""
+    first = Chassis(small("train.steps=10"), tmp_path / "first")
+    first.train()
+    checkpoint = checkpoints.load(first.checkpoint_path)
+    settings = small("train.steps=40", "window.samples=100", "window.batch_size=3")
+    second = Chassis(settings, tmp_path / "second", with_settings(checkpoint, settings))
+    for name in ("weights", "optimizer"):
+        assert_equal(state(first)[name], state(second)[name])
+    assert second.step == 10
+    begun = second.windows.at(second.position)
+    assert begun.epoch == first.position.epoch
+    assert begun.done / begun.of == pytest.approx(first.position.done / first.position.of, abs=1 / begun.of)
+    seen = second.metrics.samples_seen
+    results = second.train()
+    assert results["steps"] == 40 and results["samples_seen"] > seen
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_run_with_everything_saved(tmp_path, number, exit_code):
+    """The checkpoint is of the very step it stopped at; the exit code is the shell's for that signal.
+
+    The W&B run is finished, and its summary holds the score of what was reached.
+    """
+    tracking = ("tracking.mode=offline", f"tracking.dir={tmp_path}")
+    process = start(tmp_path, "train.steps=100000", "train.checkpoint_interval=20", "train.workers=1", *tracking)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == exit_code, stderr
+    assert "Traceback" not in stderr
+    training = checkpoints.load(tmp_path / "killed" / "checkpoint.pt").training
+    assert f"Stopped at step {training['step']};" in stderr.splitlines()[-1]
+    (directory,) = (tmp_path / "wandb").glob("offline-run-*")
+    run = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))
+    assert (run["exit_code"], run["summary"]["score"]) == (0, score(training["history"], 3200))
+
+
+def test_non_finite_steps_are_skipped_and_then_refused(small, tmp_path):
+    """One bad batch changes no weight; more in a row than allowed end the run with a sentence."""
+    chassis = Chassis(small("train.most_bad_steps=2"), tmp_path)
+    good = chassis._batches()
+    bad = replace(next(good), frames=torch.full_like(next(good).frames, math.nan))
+    chassis.batches = iter([bad, next(good), bad, bad, bad])
+    before = {name: tensor.clone() for name, tensor in chassis.model.state_dict().items()}
+    chassis.training_step()
+    assert_equal(before, chassis.model.state_dict())
+    chassis.training_step()
+    assert not torch.equal(before["wavenet.logits.bias"], chassis.model.wavenet.logits.bias)
+    assert chassis.metrics.read()["loss"] > 0
+    chassis.training_step()
+    chassis.training_step()
+    with pytest.raises(UserError, match=r"not finite in 3 steps in a row.*learning rate"):
+        chassis.training_step()
+
+
+def test_contradicting_settings_are_refused_before_any_file_is_read(small, tmp_path):
+    """The strides are wrong and so is the folder: it is the strides that are told of."""
+    with pytest.raises(UserError, match=r"200.*160"):
+        Chassis(small("upsampling.strides=[200]", "data.root=/nowhere"), tmp_path)
+
+
+def test_the_same_command_gives_the_same_numbers(small, tmp_path):
+    """Two runs with one seed agree bit for bit, and another seed gives another run."""
+    states = []
+    for seed in (3, 3, 4):
+        chassis = Chassis(small(f"train.seed={seed}", "train.steps=12", *STATEFUL), tmp_path / "run")
+        chassis.train()
+        states.append(state(chassis))
+    assert_equal(states[0], states[1])
+    assert not torch.equal(states[0]["weights"]["wavenet.logits.weight"], states[2]["weights"]["wavenet.logits.weight"])
+
+
+def test_gradient_metrics_are_what_they_say(small, tmp_path):
+    """update_ratio: norm of the step over norm of the weights; mfcc_grad: the slope of the loss at the frames."""
+    chassis = Chassis(small("train.log_interval=1", "window.batch_size=2", "optim.warmup_steps=0"), tmp_path)
+    chassis.batches = chassis._batches()
+    before = [p.detach().clone() for p in chassis.model.upsampling.parameters()]
+    chassis.training_step()
+    after = list(chassis.model.upsampling.parameters())
+    norm = lambda tensors: math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))  # noqa: E731
+    row = chassis.metrics.read()
+    assert row["update_ratio_upsampling"] == pytest.approx(
+        norm([a - b for a, b in zip(after, before)]) / norm(before), rel=1e-4
+    )
+    assert {"update_ratio_embedding", "update_ratio_layers", "update_ratio_head"} <= row.keys()
+    gradient = chassis.batch.frames.grad
+    assert gradient.abs().max() > 0
+    assert row["mfcc_grad_mean"] == pytest.approx(float(gradient.mean()))
+    assert row["mfcc_grad_sd"] == pytest.approx(float(gradient.std()))
+
+
+def test_clipping_and_averaging_do_what_they_say(small, tmp_path):
+    """With clipping the gradient left behind has the limit's norm; the average trails the weights by its decay."""
+    chassis = Chassis(small("optim.clip_grad_norm=0.01", "optim.ema_decay=0.5"), tmp_path)
+    chassis.batches = chassis._batches()
+    chassis.training_step()
+    norm = torch.stack([p.grad.norm() for p in chassis.model.parameters()]).norm()
+    assert float(norm) == pytest.approx(0.01, rel=1e-3)
+    first = chassis.evaluated_model.wavenet.logits.bias.detach().clone()
+    chassis.training_step()
+    now = chassis.model.wavenet.logits.bias.detach()
+    torch.testing.assert_close(chassis.evaluated_model.wavenet.logits.bias.detach(), (first + now) / 2)
