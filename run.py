@@ -1,6 +1,5 @@
 """The command line: `python run.py experiment=baseline`, `mode=evaluate`, `mode=generate`, `mode=pin`."""
 
-import hashlib
 import os
 import re
 import sys
@@ -16,19 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mfcc_wavenet import modes
-from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config import experiments
+from mfcc_wavenet.config.errors import USER_ERROR, Interrupted, UserError, exit_codes
+from mfcc_wavenet.config.files import CHECKPOINT, slug
 from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain, setting_names
-from mfcc_wavenet.config.settings import Command, Settings, TrackingSettings
+from mfcc_wavenet.config.settings import MODES, WEIGHTS, Command, Settings, TrackingSettings
 from mfcc_wavenet.generation import files
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.runs import artifacts, records
-from mfcc_wavenet.runs.interrupt import Interrupted
+from mfcc_wavenet.runs import artifacts
 from mfcc_wavenet.runs.tracker import refuse, swept
-from mfcc_wavenet.training.chassis import CHECKPOINT
 
-MODES = ("train", "evaluate", "generate", "pin")
 CONF = Path(__file__).parent / "conf"
-LONGEST_NAME = 120  # characters of a run's folder
 
 
 def run(composed: DictConfig) -> None:
@@ -46,18 +43,20 @@ def run(composed: DictConfig) -> None:
     folder = Path(command.runs) / (command.name or run_name(origin, overrides))
 
     if command.mode not in MODES:
-        raise UserError(f"mode={command.mode} is no mode; {near(command.mode, list(MODES))}")
+        raise UserError(f"mode={command.mode} is not a mode; {near(command.mode, list(MODES))}")
     if command.mode == "pin":
         folder = path.parent if path else folder
-        directory = Path(command.output) if command.output else records.EXPERIMENTS / (experiment or folder.name)
-        return modes.pin(folder, parse(config) if experiment else None, directory)
+        directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)
+        if command.weights not in WEIGHTS:
+            raise UserError(f"weights={command.weights} is not a type; there are {', '.join(WEIGHTS)}.")
+        return modes.pin(folder, parse(config) if experiment else None, directory, command.weights)
     if path and experiment:
         raise UserError("experiment and checkpoint each bring all settings; name only one of them.")
     if command.mode == "train" and path is None:
         return modes.train(parse(config), folder, None, choices, command.restart)
     if path is None and not experiment:
-        raise UserError(f"mode={command.mode} needs checkpoint=PATH or an experiment: {near('', records.names())}")
-    path = path or records.pinned_checkpoint(experiment)
+        raise UserError(f"mode={command.mode} needs checkpoint=PATH or an experiment: {near('', experiments.names())}")
+    path = path or experiments.pinned_checkpoint(experiment)
     checkpoint = checkpoints.load(path)
     checkpoint = modes.with_settings(checkpoint, merge(plain(checkpoint.settings), config, overridden))
     if command.mode == "train":
@@ -99,12 +98,7 @@ def run_name(origin: str, overrides: list) -> str:
         for override in overrides
         if override.key_or_group not in of_the_command and not override.key_or_group.startswith(("tracking", "hydra"))
     ]
-    name = "+".join([origin, *sorted(changes)])
-    readable = re.sub(r"[^\w.+-]", "-", name)  # nothing that the shell or Hydra's checkpoint=PATH would read otherwise
-    if len(readable) <= LONGEST_NAME:
-        return readable
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]  # of what had to be cut off, too
-    return f"{readable[: LONGEST_NAME - 9]}-{digest}"
+    return slug("+".join([origin, *sorted(changes)]))
 
 
 def sentence(error: Exception) -> str:
@@ -130,6 +124,7 @@ def sentence(error: Exception) -> str:
     return " ".join(text.split())
 
 
+@exit_codes
 def main() -> None:
     # Otherwise Hydra prints its exceptions itself and exits with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -150,11 +145,8 @@ def main() -> None:
             sys.exit(0 if swept() else interrupted.exit_code)
 
     try:
-        records.register()
+        experiments.register()
         job()
-    except KeyboardInterrupt:
-        print("Stopped by Ctrl-C.", file=sys.stderr)
-        sys.exit(130)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         mistakes.append(error)
         print(sentence(error), file=sys.stderr)
@@ -166,7 +158,7 @@ def main() -> None:
     if mistakes:
         defaults = yaml.safe_load((CONF / "tracking" / "wandb.yaml").read_text())
         refuse(parse_group(TrackingSettings, defaults, "tracking"), sentence(mistakes[-1]))
-        sys.exit(2)
+        sys.exit(USER_ERROR)
 
 
 if __name__ == "__main__":

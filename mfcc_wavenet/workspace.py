@@ -6,7 +6,7 @@ import sys
 from itertools import islice
 from typing import Any
 
-from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.errors import UserError, exit_codes
 from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, service
 
 NAME = "mfcc_wavenet"
@@ -86,14 +86,11 @@ def save(path: str) -> str:
         return build(entity, project, sorted(key for key in logged if key.startswith(MEDIA))).save().url
 
 
+@exit_codes
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mfcc_wavenet.workspace", description=__doc__)
     parser.add_argument("path", metavar="ENTITY/PROJECT")
-    try:
-        print(save(parser.parse_args().path))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    print(save(parser.parse_args().path))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from support.disks import files_of_at_most
 from support.settings import ROOT
 
 from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.data.corpus import PACKAGE, read_audio
+from mfcc_wavenet.data.audio import read_audio
 from mfcc_wavenet.data.mfcc import mfcc
+from mfcc_wavenet.data.sources import PACKAGE
 from mfcc_wavenet.models import checkpoint as checkpoints
 
 SPOKEN = min((PACKAGE / "demo").glob("*.flac"))
@@ -193,10 +194,10 @@ def test_bad_checkpoints_are_refused_in_every_mode(type_in, trained, mode):
     path.write_bytes((trained / "runs/small/checkpoint.pt").read_bytes()[:-1000])
     type_in.refused(line, str(path), "is truncated")
     torch.save({"weights": torch.ones(2)}, path)
-    type_in.refused(line, str(path), "no checkpoint of this project")
+    type_in.refused(line, str(path), "not a checkpoint of this project")
     path.write_text("window:\n  samples: 3\n")
-    type_in.refused(line, str(path), "no checkpoint at all")
-    torch.save({"format": checkpoints.FORMAT, "weights": Malice(marker)}, path)
+    type_in.refused(line, str(path), "not a checkpoint")
+    torch.save({"format": f"{checkpoints.MARK} {checkpoints.FORMAT}", "weights": Malice(marker)}, path)
     type_in.refused(line, str(path), "could run code, so it was not opened")
     assert not marker.exists() and sorted(os.listdir(trained / "runs")) == before
 

@@ -49,14 +49,17 @@ def begun(tmp_path, monkeypatch) -> Path:
         ("wavenet=null", ["wavenet=channels64"]),
         ("~optim", ["optim.optimizer has no value"]),
         ("experiment=basline", ["experiment=basline: there is no such option; did you mean baseline"]),
-        ("mode=foo", ["mode=foo is no mode", "evaluate, generate, pin, train"]),
+        ("mode=foo", ["mode=foo is not a mode", "evaluate, generate, pin, train"]),
         ("mode=evalute", ["did you mean evaluate"]),
         ("mode", ["'mode' is no setting", "NAME=VALUE"]),
         ("runs='${nowhere}'", ["runs: ", "'nowhere' not found"]),
         ("train.steps=many", ["train.steps", "'many'"]),
         ("train.seed=-1", ["train.seed=-1", "0 or more"]),
         ("data=folder", ["data.root has no value; data.root=..."]),
-        ("upsampling.strides=[5,5]", ["upsampling.strides [5, 5] multiply to 25", "features.hop_length is 160"]),
+        (
+            "upsampling.strides=[5,5] upsampling.kernel_sizes=[5,5]",
+            ["upsampling.strides [5, 5] multiply to 25", "features.hop_length is 160"],
+        ),
         ("data.root=nowhere", ["data.root=nowhere: there is no such file or folder"]),
         ("experiment=baseline checkpoint=x.pt", ["experiment and checkpoint", "only one"]),
         ("mode=evaluate", ["mode=evaluate needs checkpoint=PATH or an experiment", "baseline"]),
@@ -106,7 +109,7 @@ def test_another_setting_is_another_folder(type_in, tmp_path):
 def test_the_same_line_goes_on_where_a_run_stands(type_in, begun):
     """And says from where."""
     done = type_in(f"{QUICK} name=begun")
-    assert done.code == 0 and "Going on from runs/begun/checkpoint.pt, step 0." in done.err
+    assert done.code == 0 and "Resuming from runs/begun/checkpoint.pt, step 0." in done.err
     assert checkpoints.load(begun / "checkpoint.pt").training["step"] == 4
 
 
@@ -169,7 +172,7 @@ def test_an_interrupted_sweep_ends(tmp_path):
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "the same command goes on from there" in err.splitlines()[-1] and "Error executing job" not in err
+    assert "the same command resumes it" in err.splitlines()[-1] and "Error executing job" not in err
     assert not (tmp_path / "runs" / "s2").exists()
 
 

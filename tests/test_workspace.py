@@ -12,7 +12,7 @@ from support.wandb_server import ENTITY, Run, Server
 
 from mfcc_wavenet import workspace
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.runs.tracker import run_config
+from mfcc_wavenet.config.parse import run_config
 
 with warnings.catch_warnings(action="ignore"):  # about its own use of pydantic
     for module in ("wandb_workspaces.workspaces", "wandb_workspaces.reports.v2"):

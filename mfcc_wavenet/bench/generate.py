@@ -18,7 +18,7 @@ import torch
 from numba import njit
 
 from mfcc_wavenet.config.geometry import Geometry, Span
-from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings, WindowSettings
+from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings
 from mfcc_wavenet.data.mulaw import silence
 from mfcc_wavenet.generation.cpu.gemm import PANEL, multiply, room
 from mfcc_wavenet.generation.generator import Generator, Voices
@@ -97,11 +97,7 @@ def network(name: str) -> MfccInverter:
     upsampling, wavenet = NETWORKS[name]
     dilations = tuple(2**layer for layer in range(wavenet.layers_per_block)) * wavenet.blocks
     frames = (upsampling.frame_kernel_size,) * len(upsampling.frame_channels)
-    window = WindowSettings(1000, 1)
-    geometry = Geometry(
-        HOP_LENGTH, frames, upsampling.strides, upsampling.kernel_sizes, dilations, wavenet.kernel_size,
-        window.samples, window.batch_size,
-    )  # fmt: skip
+    geometry = Geometry(HOP_LENGTH, frames, upsampling.strides, upsampling.kernel_sizes, dilations, wavenet.kernel_size)
     return MfccInverter(geometry, upsampling, wavenet, FRAME_CHANNELS, 1).eval()
 
 

@@ -1,14 +1,15 @@
 """`python -m mfcc_wavenet.compare RUN... -o compare.html`."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from mfcc_wavenet.compare.page import page, write
+from mfcc_wavenet.compare.page import page
 from mfcc_wavenet.compare.reader import read
-from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.errors import UserError, exit_codes
+from mfcc_wavenet.config.files import write_text
 
 
+@exit_codes
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mfcc_wavenet.compare", description="Compares runs on one page.")
     parser.add_argument(
@@ -19,15 +20,14 @@ def main() -> None:
     parser.add_argument("--title", default="Comparison of runs")
     parser.add_argument("--no-audio", dest="audio", action="store_false", help="a smaller page without sounds")
     given = parser.parse_args()
+    runs = read(given.runs, given.audio)
+    text = page(runs, [name for name in given.metrics.split(",") if name], given.title)
     try:
-        runs = read(given.runs, given.audio)
-        write(given.output, page(runs, [name for name in given.metrics.split(",") if name], given.title))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("Stopped by Ctrl-C.", file=sys.stderr)
-        sys.exit(130)
+        write_text(given.output, text)
+    except OSError as error:
+        raise UserError(
+            f"{given.output} could not be written ({error.strerror}); --output names another file."
+        ) from error
     megabytes = given.output.stat().st_size / 1e6
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     print(f"{given.output}  {megabytes:.1f} MB, {count}: {', '.join(run.name for run in runs)}")

@@ -6,11 +6,9 @@ Curves, settings, results and sounds are all inside it, so that it opens without
 import base64
 import io
 import json
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,19 +51,6 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
         results=_results(runs),
         utterances=_utterances(runs),
     )
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all; UserError where it cannot be written."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror}); --output names another file.") from error
 
 
 # --- tables ---------------------------------------------------------------------------------------

@@ -14,17 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.parse import plain
-from mfcc_wavenet.data.corpus import prepare, read_audio
-from mfcc_wavenet.data.windows import Windows
-from mfcc_wavenet.evaluation.teacher_forced import first_utterances
+from mfcc_wavenet.config.files import CHECKPOINT, HISTORY, RESULTS
+from mfcc_wavenet.config.parse import flat, plain
+from mfcc_wavenet.data.audio import read_audio
+from mfcc_wavenet.evaluation.free_running import corpus_windows, first_utterances
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
-from mfcc_wavenet.runs import records
-from mfcc_wavenet.runs.history import HISTORY, RESULTS, logged_rows
-from mfcc_wavenet.runs.tracker import flat
-from mfcc_wavenet.training.chassis import CHECKPOINT
+from mfcc_wavenet.runs.history import logged_rows
 
 LOG = "run-*.wandb"  # in the directory of a W&B run
 Row = dict[str, float | int]
@@ -73,9 +71,9 @@ def _directories(given: str | Path) -> list[Path]:
     """The directories of all runs that the path stands for, in the order of their names."""
     path = Path(given).expanduser()
     if not path.exists():
-        if str(given) in records.names():
-            return [records.pinned_checkpoint(str(given)).parent]
-        known = ", ".join(records.names())
+        if str(given) in experiments.names():
+            return [experiments.pinned_checkpoint(str(given)).parent]
+        known = ", ".join(experiments.names())
         raise UserError(f"There is no run {given}: no file or folder is there, and the experiments are {known}.")
     path = (path if path.is_dir() else path.parent).resolve()
     if _holds_run(path):
@@ -140,11 +138,10 @@ def _anew(checkpoint: Checkpoint) -> dict[str, Sound]:
     """What a pinned checkpoint makes of the first utterances that it was trained on."""
     settings = checkpoint.settings
     try:
-        corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
+        windows = corpus_windows(checkpoint)
     except UserError as error:
         return _leave_out(error)
     model = checkpoint.model()
-    windows = Windows(corpus, model.geometry, checkpoint.statistics, checkpoint.speakers, settings.train.seed)
     rate = settings.features.sample_rate
     return {name: Sound(rate, *wavs) for name, *wavs in first_utterances(model, windows, settings)}
 

@@ -1,8 +1,48 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""What a person is told when a command does not come to its end, and the code that it exits with."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+
+USER_ERROR = 2
+CTRL_C = 130  # 128 + SIGINT, the shell's convention
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one sentence that says what, where and what would work.
+    """A user's mistake that can be fixed: one sentence that says what, where and what would work.
 
-    run.py prints the sentence and exits with code 2, without a traceback.
+    Every command prints the sentence and exits with code 2, without a traceback.
     """
+
+
+class Interrupted(Exception):
+    """A signal asked the command to end, and it ended with everything saved."""
+
+    def __init__(self, sentence: str, signal_number: int):
+        super().__init__(sentence)
+        self.exit_code = 128 + signal_number  # the shell's convention
+
+
+def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
+    """The main function of a command, which ends with one sentence and its exit code instead of a traceback."""
+
+    @wraps(main)
+    def command() -> None:
+        try:
+            main()
+        except UserError as error:
+            print(error, file=sys.stderr)
+            sys.exit(USER_ERROR)
+        except Interrupted as interrupted:
+            print(interrupted, file=sys.stderr)
+            sys.exit(interrupted.exit_code)
+        except KeyboardInterrupt:
+            print("Stopped by Ctrl-C.", file=sys.stderr)
+            sys.exit(CTRL_C)
+        except BrokenPipeError:  # whoever reads has seen enough
+            # So that nothing is left to be written when Python exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+    return command

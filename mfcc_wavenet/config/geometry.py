@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
 
+import numpy as np
+
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.settings import FeatureSettings, UpsamplingSettings, WavenetSettings, WindowSettings
+from mfcc_wavenet.config.settings import FeatureSettings, UpsamplingSettings, WavenetSettings
 
 Span = tuple[int, int]
-MOST_LAYERS = 20  # of a block: the dilation doubles with each
 
 
 @dataclass(frozen=True)
@@ -31,34 +32,9 @@ class Geometry:
     kernel_sizes: tuple[int, ...]
     dilations: tuple[int, ...]  # of the WaveNet layers, in samples
     kernel_size: int  # taps of a WaveNet layer
-    window_samples: int  # predictions in one training window
-    batch_size: int  # windows in one step
 
     @classmethod
-    def of(
-        cls,
-        features: FeatureSettings,
-        upsampling: UpsamplingSettings,
-        wavenet: WavenetSettings,
-        window: WindowSettings,
-    ) -> "Geometry":
-        for group, settings, names in (
-            ("upsampling", upsampling, ("channels",)),
-            ("wavenet", wavenet, ("residual_channels", "gate_channels", "skip_channels", "post_channels")),
-            ("wavenet", wavenet, ("blocks", "layers_per_block")),
-        ):
-            for name in names:
-                if getattr(settings, name) < 1:
-                    raise UserError(f"{group}.{name} is {getattr(settings, name)}; it must be at least 1.")
-        if min(upsampling.frame_channels, default=1) < 1:
-            raise UserError(
-                f"upsampling.frame_channels is {list(upsampling.frame_channels)}; it takes numbers from 1 on."
-            )
-        if wavenet.layers_per_block > MOST_LAYERS:
-            raise UserError(
-                f"wavenet.layers_per_block is {wavenet.layers_per_block}; it must be at most {MOST_LAYERS}, "
-                f"whose last dilation is {2 ** (MOST_LAYERS - 1):,} samples."
-            )
+    def of(cls, features: FeatureSettings, upsampling: UpsamplingSettings, wavenet: WavenetSettings) -> "Geometry":
         return cls(
             hop_length=features.hop_length,
             frame_kernel_sizes=(upsampling.frame_kernel_size,) * len(upsampling.frame_channels),
@@ -66,37 +42,14 @@ class Geometry:
             kernel_sizes=tuple(upsampling.kernel_sizes),
             dilations=tuple(2**layer for layer in range(wavenet.layers_per_block)) * wavenet.blocks,
             kernel_size=wavenet.kernel_size,
-            window_samples=window.samples,
-            batch_size=window.batch_size,
         )
 
     def __post_init__(self):
-        if not self.strides or min(self.strides) < 1:
-            raise UserError(f"upsampling.strides is {list(self.strides)}; it takes one or more numbers from 1 on.")
         if prod(self.strides) != self.hop_length:
             raise UserError(
                 f"upsampling.strides {list(self.strides)} multiply to {prod(self.strides)}, but "
                 f"features.hop_length is {self.hop_length}; the two must be equal."
             )
-        if len(self.strides) != len(self.kernel_sizes):
-            raise UserError(
-                f"upsampling.strides has {len(self.strides)} entries and upsampling.kernel_sizes "
-                f"{len(self.kernel_sizes)}; every stride needs its kernel size."
-            )
-        for stride, kernel_size in zip(self.strides, self.kernel_sizes):
-            if stride > kernel_size:
-                raise UserError(
-                    f"upsampling.kernel_sizes has {kernel_size} for the stride {stride}; a kernel shorter "
-                    "than its stride leaves samples without any frame."
-                )
-        for name, value, least in (
-            ("upsampling.frame_kernel_size", min(self.frame_kernel_sizes, default=1), 1),
-            ("wavenet.kernel_size", self.kernel_size, 2),
-            ("window.samples", self.window_samples, 1),
-            ("window.batch_size", self.batch_size, 1),
-        ):
-            if value < least:
-                raise UserError(f"{name} is {value}; it must be at least {least}.")
 
     # --- the past ---------------------------------------------------------------------------------
 
@@ -174,3 +127,8 @@ def _most_frames(geometry: Geometry, positions: int) -> int:
     """Frames that so many samples touch, wherever they begin."""
     spans = (geometry.frame_span((t, t + positions)) for t in range(geometry.hop_length))
     return max(stop - start for start, stop in spans)
+
+
+def clamped_indices(span: Span, length: int) -> np.ndarray:
+    """(stop - start,) indices of a span in an array of that length; outside of it, the index of the nearest end."""
+    return np.clip(np.arange(*span), 0, length - 1)

@@ -12,8 +12,8 @@ from mfcc_wavenet.config.settings import Command, Settings
 
 Group = TypeVar("Group")
 GROUPS = [field.name for field in fields(Settings)]  # of conf/
-LARGEST = 2**63  # no setting needs a number that torch cannot hold
-LONGEST_LIST = 12  # of names that a sentence can bear
+MAX_NUMBER = 2**63  # torch holds no larger integer
+MAX_LISTED = 12  # names in a sentence
 
 
 def parse(config: dict[str, Any]) -> Settings:
@@ -39,7 +39,7 @@ def parse_group(kind: type[Group], config: dict[str, Any], name: str) -> Group:
     except OmegaConfBaseException as error:
         raise UserError(f"{prefix}{error.full_key}: {str(error).splitlines()[0]}.") from error
     for key, value in typed.items():
-        _refuse_useless(f"{prefix}{key}={value}", value, types[key])
+        _refuse_invalid(f"{prefix}{key}={value}", value, types[key])
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in typed.items()})
 
 
@@ -49,6 +49,20 @@ def plain(settings: Settings) -> dict[str, dict[str, Any]]:
         group: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         for group, values in asdict(settings).items()
     }
+
+
+def run_config(settings: Settings, choices: dict[str, str | None]) -> dict[str, Any]:
+    """A run's config: every setting by its dotted name, as in a sweep, and the option chosen of each config group."""
+    return flat(plain(settings)) | choices
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Nested to flat with dotted keys, as in a sweep: {"optim": {"rate": 1}}, {"optim.rate": 1}."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        below = flat(value) if isinstance(value, dict) else None
+        leaves |= {key: value} if below is None else {f"{key}.{k}": v for k, v in below.items()}
+    return leaves
 
 
 def setting_names() -> list[str]:
@@ -62,7 +76,7 @@ def near(word: str, known: list[str]) -> str:
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    if len(known) > LONGEST_LIST:
+    if len(known) > MAX_LISTED:
         return "`python run.py --cfg job` shows all there are."
     return f"there are {', '.join(sorted(known))}."
 
@@ -73,7 +87,7 @@ def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> No
             raise UserError(f"{prefix}{key} is no setting; {near(key, known)}")
 
 
-def _refuse_useless(setting: str, value: Any, kind: Any) -> None:
+def _refuse_invalid(setting: str, value: Any, kind: Any) -> None:
     """What OmegaConf lets pass: lists in lists, pairs of three, numbers that neither count nor measure anything."""
     kinds = get_args(kind)
     if isinstance(value, list) and Ellipsis not in kinds and len(value) != len(kinds):
@@ -81,7 +95,7 @@ def _refuse_useless(setting: str, value: Any, kind: Any) -> None:
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, list | dict):
             raise UserError(f"{setting}: it takes single values, not {entry}.")
-        if isinstance(entry, int | float) and not 0 <= entry < LARGEST:
+        if isinstance(entry, int | float) and not 0 <= entry < MAX_NUMBER:
             raise UserError(f"{setting}: it must be 0 or more, and less than 2^63.")
 
 

@@ -1,10 +1,25 @@
 """Every setting the project knows, as frozen dataclasses: one per Hydra group in conf/.
 
-They are plain values. conf/*.yaml holds the defaults and says what each one is good for; here are
-types, units and nothing else, so that no default is written twice.
+They are plain values. conf/*.yaml holds the defaults and says what each one is good for; here are types, units
+and what a group can refuse by itself, with one UserError sentence when it is built. What two groups must agree on
+is checked in geometry.py.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Any
+
+from mfcc_wavenet.config.errors import UserError
+
+BACKENDS = ("librosa", "torchaudio")
+DELTA_ORDERS = (0, 1, 2)
+TRACKING_MODES = ("auto", "online", "offline", "disabled")
+QUANTIZATION_CHANNELS = range(2, 2**16 + 1)  # of mu-law, whose codes are stored in 8 or 16 bits
+MAX_LAYERS_PER_BLOCK = 20  # the dilation doubles with each
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("constant", "linear", "cosine", "step")
+MODES = ("train", "evaluate", "generate", "pin")
+WEIGHTS = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -20,6 +35,31 @@ class FeatureSettings:
     delta_order: int  # 0: MFCCs alone, 1: with deltas, 2: with delta-deltas
     delta_width: int  # frames that a delta looks at (odd, at least 3)
     backend: str  # "librosa" (the definition) or "torchaudio" (the batched twin)
+
+    def __post_init__(self):
+        for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "n_mfcc"):
+            _at_least(1, "features", name, getattr(self, name))
+        if self.n_fft % 2:
+            # Centring pads n_fft // 2 on each side: an odd n_fft loses a frame at multiples of the hop.
+            raise UserError(f"features.n_fft is {self.n_fft}; it must be even, for example {self.n_fft + 1}.")
+        if self.win_length > self.n_fft:
+            raise UserError(f"features.win_length is {self.win_length}; it cannot exceed features.n_fft, {self.n_fft}.")
+        if self.n_mfcc > self.n_mels:
+            raise UserError(f"features.n_mfcc is {self.n_mfcc}; it cannot exceed features.n_mels, {self.n_mels}.")
+        _one_of(DELTA_ORDERS, "features", "delta_order", self.delta_order)
+        if self.delta_width < 3 or self.delta_width % 2 == 0:
+            raise UserError(f"features.delta_width is {self.delta_width}; it must be an odd number, at least 3.")
+        _one_of(BACKENDS, "features", "backend", self.backend)
+        # A mel filter between two bins of the spectrum is always 0. The lowest filter starts at 0 Hz and is the
+        # narrowest, so if it holds a bin, they all do.
+        narrowest = _mel_to_hz(2 * _hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
+        spacing = self.sample_rate / self.n_fft
+        if narrowest <= spacing:
+            raise UserError(
+                f"features.n_mels is {self.n_mels}, so the narrowest mel filter is {narrowest:.1f} Hz wide, but with "
+                f"features.n_fft {self.n_fft} there is one value every {spacing:.1f} Hz: "
+                "take fewer mels or a larger n_fft."
+            )
 
     @property
     def channels(self) -> int:
@@ -37,7 +77,10 @@ class TrackingSettings:
     group: str | None
     tags: tuple[str, ...]
     dir: str  # the folder that holds the wandb directory, shared by all runs
-    timeout: float  # seconds to wait for the server before the run goes on offline
+    timeout: float  # seconds to wait for the server before the run continues offline
+
+    def __post_init__(self):
+        _one_of(TRACKING_MODES, "tracking", "mode", self.mode)
 
 
 @dataclass(frozen=True)
@@ -50,6 +93,27 @@ class UpsamplingSettings:
     kernel_sizes: tuple[int, ...]
     channels: int  # of every transposed convolution, and so of the conditioning
     jitter: float  # probability that a frame is replaced by a neighbour while training
+
+    def __post_init__(self):
+        _at_least(1, "upsampling", "channels", self.channels)
+        _at_least(1, "upsampling", "frame_kernel_size", self.frame_kernel_size)
+        if min(self.frame_channels, default=1) < 1:
+            raise UserError(f"upsampling.frame_channels is {list(self.frame_channels)}; it takes numbers from 1 on.")
+        if not self.strides or min(self.strides) < 1:
+            raise UserError(f"upsampling.strides is {list(self.strides)}; it takes one or more numbers from 1 on.")
+        if len(self.strides) != len(self.kernel_sizes):
+            raise UserError(
+                f"upsampling.strides has {len(self.strides)} entries and upsampling.kernel_sizes "
+                f"{len(self.kernel_sizes)}; every stride needs its kernel size."
+            )
+        for stride, kernel_size in zip(self.strides, self.kernel_sizes):
+            if stride > kernel_size:
+                raise UserError(
+                    f"upsampling.kernel_sizes has {kernel_size} for the stride {stride}; a kernel shorter "
+                    "than its stride leaves samples without any frame."
+                )
+        if self.jitter > 1:
+            raise UserError(f"upsampling.jitter is {self.jitter}; it is a probability, at most 1.")
 
 
 @dataclass(frozen=True)
@@ -64,7 +128,24 @@ class WavenetSettings:
     blocks: int
     layers_per_block: int  # dilations 1, 2, 4, ... 2 ** (layers_per_block - 1)
     kernel_size: int  # taps of a dilated layer
-    speaker_channels: int  # of the speaker embedding; 0: the network is not told who speaks
+    speaker_channels: int  # of the speaker embedding; 0: the speaker does not condition the network
+
+    def __post_init__(self):
+        if self.quantization_channels not in QUANTIZATION_CHANNELS:
+            raise UserError(
+                f"wavenet.quantization_channels is {self.quantization_channels}; it must be "
+                f"{QUANTIZATION_CHANNELS[0]} to {QUANTIZATION_CHANNELS[-1]}."
+            )
+        for name in ("residual_channels", "gate_channels", "skip_channels", "post_channels"):
+            _at_least(1, "wavenet", name, getattr(self, name))
+        for name in ("blocks", "layers_per_block"):
+            _at_least(1, "wavenet", name, getattr(self, name))
+        _at_least(2, "wavenet", "kernel_size", self.kernel_size)
+        if self.layers_per_block > MAX_LAYERS_PER_BLOCK:
+            raise UserError(
+                f"wavenet.layers_per_block is {self.layers_per_block}; it must be at most {MAX_LAYERS_PER_BLOCK}, "
+                f"whose last dilation is {2 ** (MAX_LAYERS_PER_BLOCK - 1):,} samples."
+            )
 
 
 @dataclass(frozen=True)
@@ -73,6 +154,10 @@ class WindowSettings:
 
     samples: int  # predictions in a window
     batch_size: int  # windows in a step
+
+    def __post_init__(self):
+        _at_least(1, "window", "samples", self.samples)
+        _at_least(1, "window", "batch_size", self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -95,16 +180,38 @@ class OptimSettings:
     schedule: str  # "constant", "linear", "cosine" or "step"
     warmup_steps: int  # of a linear rise from 0, before any schedule
     decay_steps: int  # the step at which linear and cosine have reached the floor
-    floor: float  # that floor, as a share of the peak
+    floor: float  # that floor, as a fraction of the peak
     milestones: tuple[int, ...]  # "step" alone: the steps at which the rate changes ...
-    milestone_factors: tuple[float, ...]  # ... and its share of the peak from each of them on
+    milestone_factors: tuple[float, ...]  # ... and the fraction of the peak from each of them on
     clip_grad_norm: float | None  # null: gradients are not clipped
     ema_decay: float  # of the averaged weights that are evaluated; 0: the weights themselves are
+
+    def __post_init__(self):
+        _one_of(OPTIMIZERS, "optim", "optimizer", self.optimizer)
+        _one_of(SCHEDULES, "optim", "schedule", self.schedule)
+        if self.schedule in ("linear", "cosine") and self.decay_steps <= self.warmup_steps:
+            raise UserError(
+                f"optim.decay_steps is {self.decay_steps}, but optim.warmup_steps is {self.warmup_steps}; "
+                "the decay must end after the warm-up."
+            )
+        if len(self.milestones) != len(self.milestone_factors):
+            raise UserError(
+                f"optim.milestones has {len(self.milestones)} entries and optim.milestone_factors "
+                f"{len(self.milestone_factors)}; every milestone needs its factor."
+            )
+        if list(self.milestones) != sorted(self.milestones):
+            raise UserError(f"optim.milestones is {list(self.milestones)}; the steps must ascend.")
+        if max(self.betas) >= 1:
+            raise UserError(f"optim.betas is {list(self.betas)}; both must be less than 1.")
+        if self.floor > 1:
+            raise UserError(f"optim.floor is {self.floor}; it is a fraction of optim.learning_rate, at most 1.")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"optim.ema_decay is {self.ema_decay}; it must be at least 0 and less than 1.")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """When training looks at itself, saves and ends. An interval of 0 never comes."""
+    """Logging, evaluation, checkpoints and stopping. An interval of 0 disables what it is for."""
 
     seed: int  # of weights, windows and jitter
     steps: int  # at most
@@ -120,7 +227,7 @@ class TrainSettings:
     workers: int  # processes that prepare batches; 0: the main one does
     threads: int  # of torch; 0: as many as torch takes by itself
     device: str  # "auto", "cpu", "cuda", ...
-    most_bad_steps: int  # non-finite steps in a row that are skipped before training gives up
+    max_bad_steps: int  # non-finite steps in a row that are skipped before training ends with an error
 
 
 @dataclass(frozen=True)
@@ -138,10 +245,27 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How codes are chosen from the logits of a free-running model."""
+
+    temperature: float = 0.0  # 0: the most likely code; above: drawn from the softmax of logits / temperature
+    top_k: int = 0  # codes are drawn from this many most likely ones; 0: from all
+    seed: int = 0  # of the random numbers; every utterance starts its own generator from it
+
+    def __post_init__(self):
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"temperature={self.temperature}: it must be 0 (greedy) or more, and finite.")
+        if self.top_k < 0:
+            raise UserError(f"top_k={self.top_k}: it must be 0 (all codes) or more.")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed}: it must be 0 or more.")
+
+
+@dataclass(frozen=True)
 class Command:
     """What to do, and with which files: the values at the top of conf/config.yaml, which define no run."""
 
-    mode: str  # "train", "evaluate", "generate" or "pin"
+    mode: str  # one of MODES
     checkpoint: str | None
     name: str | None
     runs: str
@@ -152,3 +276,37 @@ class Command:
     temperature: float
     top_k: int
     sampling_seed: int
+    weights: str  # of a pinned checkpoint: one of WEIGHTS
+
+    @property
+    def sampling(self) -> Sampling:
+        """UserError where a value is out of its range."""
+        return Sampling(self.temperature, self.top_k, self.sampling_seed)
+
+
+def _at_least(least: int, group: str, name: str, value: int) -> None:
+    if value < least:
+        raise UserError(f"{group}.{name} is {value}; it must be at least {least}.")
+
+
+def _one_of(known: tuple[Any, ...], group: str, name: str, value: Any) -> None:
+    if value not in known:
+        raise UserError(f"{group}.{name} is {value}; there are {', '.join(map(str, known))}.")
+
+
+# Slaney's mel scale (Auditory Toolbox, 1998), as librosa has it: linear up to 1 kHz, logarithmic above.
+_LINEAR_HZ_PER_MEL = 200 / 3
+_FIRST_LOG_HZ, _FIRST_LOG_MEL = 1000.0, 15.0
+_LOG_STEP = math.log(6.4) / 27
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < _FIRST_LOG_HZ:
+        return hz / _LINEAR_HZ_PER_MEL
+    return _FIRST_LOG_MEL + math.log(hz / _FIRST_LOG_HZ) / _LOG_STEP
+
+
+def _mel_to_hz(mel: float) -> float:
+    if mel < _FIRST_LOG_MEL:
+        return mel * _LINEAR_HZ_PER_MEL
+    return _FIRST_LOG_HZ * math.exp((mel - _FIRST_LOG_MEL) * _LOG_STEP)

@@ -9,8 +9,6 @@ are: cosine transforms of decibels, and their change per frame.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import librosa
@@ -20,60 +18,10 @@ import torchaudio
 from jaxtyping import Float, Float32
 from scipy.signal import savgol_coeffs
 
-from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import FeatureSettings
 
 Wav = Float[np.ndarray, " samples"]
 Frames = Float32[np.ndarray, "channels frames"]
-BACKENDS = ("librosa", "torchaudio")
-DELTA_ORDERS = (0, 1, 2)
-
-# Normalisation divides by no less than this. A channel that moves less says nothing that the two
-# backends agree on; without a floor, a corpus of silence would divide by zero.
-STD_FLOOR = 0.01  # dB
-
-
-def check(settings: FeatureSettings) -> None:
-    """Refuse settings that contradict themselves, before any file is read.
-
-    Raises UserError: one sentence about the first contradiction found.
-    """
-    for sentence in _contradictions(settings):
-        raise UserError(sentence)
-
-
-def _contradictions(settings: FeatureSettings) -> Iterator[str]:
-    # Lazily, one by one: the later ones rely on the earlier ones being absent.
-    for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "n_mfcc"):
-        value = getattr(settings, name)
-        if not isinstance(value, int) or value < 1:
-            yield f"features.{name} is {value!r}, but it must be a whole number, at least 1."
-    n_fft, win_length = settings.n_fft, settings.win_length
-    n_mels, n_mfcc = settings.n_mels, settings.n_mfcc
-    order, width = settings.delta_order, settings.delta_width
-    if n_fft % 2:
-        # Centring pads n_fft // 2 on each side: an odd n_fft loses a frame at multiples of the hop.
-        yield f"features.n_fft is {n_fft}, but it must be even, for example {n_fft + 1}."
-    if win_length > n_fft:
-        yield f"features.win_length is {win_length}, but it cannot exceed features.n_fft, {n_fft}."
-    if n_mfcc > n_mels:
-        yield f"features.n_mfcc is {n_mfcc}, but it cannot exceed features.n_mels, {n_mels}."
-    if order not in DELTA_ORDERS:
-        yield f"features.delta_order is {order!r}, but it must be one of {DELTA_ORDERS}."
-    if not isinstance(width, int) or width < 3 or width % 2 == 0:
-        yield f"features.delta_width is {width!r}, but it must be an odd number, at least 3."
-    if settings.backend not in BACKENDS:
-        yield f"features.backend is {settings.backend!r}, but it must be one of {BACKENDS}."
-    # A mel filter between two bins of the spectrum hears nothing, ever. The lowest filter starts at
-    # 0 Hz and is the narrowest, so if it holds a bin, they all do.
-    narrowest = librosa.mel_to_hz(2 * librosa.hz_to_mel(settings.sample_rate / 2) / (n_mels + 1))
-    spacing = settings.sample_rate / n_fft
-    if narrowest <= spacing:
-        yield (
-            f"features.n_mels is {n_mels}, so the narrowest mel filter is {narrowest:.1f} Hz wide, "
-            f"but with features.n_fft {n_fft} there is one value every {spacing:.1f} Hz: "
-            "take fewer mels or a larger n_fft."
-        )
 
 
 def features(wav: Wav, settings: FeatureSettings) -> Frames:
@@ -81,9 +29,7 @@ def features(wav: Wav, settings: FeatureSettings) -> Frames:
 
     wav is (samples,), at least one; the result is (channels, 1 + samples // hop_length), in dB:
     the MFCCs, then their deltas, then their delta-deltas, as far as delta_order goes.
-    Raises UserError where `check` does.
     """
-    check(settings)
     if settings.backend == "torchaudio":
         # torch.tensor copies: a memory-mapped wav may be read-only, which torch cannot express.
         return batched_features(torch.tensor(wav)[None], settings)[0].cpu().numpy()
@@ -168,33 +114,3 @@ def _delta(frames: torch.Tensor, width: int, order: int) -> torch.Tensor:
     kernel = frames.new_tensor(savgol_coeffs(width, polyorder=order, deriv=order, use="dot"))
     padded = torch.nn.functional.pad(frames, (width // 2, width // 2), mode="replicate")
     return padded.unfold(-1, width, 1) @ kernel  # (B, n_mfcc, frames, width) @ (width,)
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """Mean and standard deviation of each channel over a corpus: (channels,) each, in dB."""
-
-    mean: Float32[np.ndarray, " channels"]
-    std: Float32[np.ndarray, " channels"]
-
-    @classmethod
-    def of(cls, utterances: Iterable[Float[np.ndarray, "channels _"]]) -> "Statistics":
-        """Statistics of utterances of (channels, frames), of which one at a time is in memory.
-
-        Every frame counts the same. Raises UserError if there is no utterance.
-        """
-        count, total, squares = 0, 0.0, 0.0
-        for frames in utterances:
-            frames = frames.astype(np.float64)
-            count += frames.shape[1]
-            total += frames.sum(axis=1)
-            squares += np.square(frames).sum(axis=1)
-        if count == 0:
-            raise UserError("There is no utterance to take the mean of: the corpus is empty.")
-        mean = total / count
-        variance = np.maximum(squares / count - np.square(mean), STD_FLOOR**2)
-        return cls(mean.astype(np.float32), np.sqrt(variance).astype(np.float32))
-
-    def normalise(self, frames: Frames) -> Frames:
-        """(channels, frames) in dB to the same in standard deviations from the corpus's mean."""
-        return ((frames - self.mean[:, None]) / self.std[:, None]).astype(np.float32)

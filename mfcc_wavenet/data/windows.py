@@ -6,75 +6,49 @@ edge; what sticks out of an utterance is masked. A window never crosses into ano
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Float32, Int
 
-from mfcc_wavenet.config.geometry import Geometry, Span
+from mfcc_wavenet.config.geometry import Geometry, Span, clamped_indices
+from mfcc_wavenet.config.settings import WindowSettings
+from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.corpus import Corpus
-from mfcc_wavenet.data.mfcc import Statistics
 from mfcc_wavenet.data.mulaw import silence
-
-
-@dataclass(frozen=True)
-class Position:
-    """How far training has come: whole epochs, and windows done of the windows in the current one."""
-
-    epoch: int = 0
-    done: int = 0
-    of: int = 0  # 0: the epoch has not begun, so its windows have not been counted
-
-    @property
-    def epochs(self) -> float:
-        """Passes over the corpus so far, the started one included in part."""
-        return self.epoch + (self.done / self.of if self.of else 0.0)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B windows of N predictions each; R is the receptive field.
-
-    Window b's frames, once upsampled, are complete for a stretch of samples that begins offsets[b]
-    before the window's first input.
-    """
-
-    codes: Tensor  # (B, R + N) int64: the past, then the targets
-    frames: Tensor  # (B, F, K) float32, normalised
-    offsets: Tensor  # (B,) int64, samples
-    speakers: Tensor  # (B,) int64
-    mask: Tensor  # (B, N) bool: False where the window sticks out of its utterance
-    after: Position  # where training stands once this batch is done
-
-    def to(self, device: torch.device) -> "Batch":
-        moved = (getattr(self, name).to(device) for name in ("codes", "frames", "offsets", "speakers", "mask"))
-        return Batch(*moved, after=self.after)
+from mfcc_wavenet.data.statistics import Statistics
 
 
 class Windows:
     """The windows of a corpus: windows[position] is the batch that follows that position."""
 
     def __init__(
-        self, corpus: Corpus, geometry: Geometry, statistics: Statistics, speakers: tuple[str, ...], seed: int
+        self,
+        corpus: Corpus,
+        geometry: Geometry,
+        window: WindowSettings,
+        statistics: Statistics,
+        speakers: tuple[str, ...],
+        seed: int,
     ):
         """speakers: the model's, whose order gives the indices; seed: of the order of the windows."""
         self.corpus = corpus
         self.geometry = geometry
+        self.window = window
         self.statistics = statistics
         self.seed = seed
         self.speaker_index = corpus.speaker_index(speakers)
         self._drawn: dict[int, np.ndarray] = {}  # the latest epoch; a plain one, since worker processes get a pickle
 
-    def epoch(self, epoch: int) -> np.ndarray:
-        """(windows, 2): utterance and first sample of each window, in their order in that epoch."""
+    def epoch(self, epoch: int) -> Int[np.ndarray, "windows 2"]:
+        """Utterance and first sample of each window, in their order in that epoch."""
         if epoch not in self._drawn:
             self._drawn = {epoch: self._draw_epoch(epoch)}
         return self._drawn[epoch]
 
     def _draw_epoch(self, epoch: int) -> np.ndarray:
         generator = np.random.default_rng([self.seed, epoch])
-        length = self.geometry.window_samples
+        length = self.window.samples
         tiles = []
         for utterance, samples in enumerate(self.corpus.lengths):
             starts = np.arange(-generator.integers(length), samples, length)
@@ -84,14 +58,14 @@ class Windows:
 
     def __getitem__(self, position: Position) -> Batch:
         position = self.at(position)
-        chosen = self.epoch(position.epoch)[position.done : position.done + self.geometry.batch_size]
+        chosen = self.epoch(position.epoch)[position.done : position.done + self.window.batch_size]
         after = Position(position.epoch, position.done + len(chosen), position.of)
         if after.done == after.of:
             after = Position(position.epoch + 1)
-        return self.assemble(chosen, self.geometry.window_samples, after)
+        return self.assemble(chosen, self.window.samples, after)
 
     def at(self, position: Position) -> Position:
-        """The position in these windows; one counted in windows of another length keeps its share of the epoch."""
+        """The position in these windows; one counted in windows of another length keeps its fraction of the epoch."""
         count = len(self.epoch(position.epoch))
         if position.of in (0, count):
             return Position(position.epoch, position.done, count)
@@ -102,7 +76,7 @@ class Windows:
         while True:
             position = self.at(position)
             yield position
-            done = position.done + self.geometry.batch_size
+            done = position.done + self.window.batch_size
             position = (
                 Position(position.epoch, done, position.of) if done < position.of else Position(position.epoch + 1)
             )
@@ -112,7 +86,7 @@ class Windows:
         for start in range(0, self.corpus.lengths[utterance], samples):
             yield self.assemble(np.array([[utterance, start]]), samples, Position())
 
-    def assemble(self, chosen: np.ndarray, samples: int, after: Position) -> Batch:
+    def assemble(self, chosen: Int[np.ndarray, "B 2"], samples: int, after: Position) -> Batch:
         """The batch of windows (utterance, first sample), each that many samples long."""
         codes, frames, offsets, masks = [], [], [], []
         for utterance, start in chosen.tolist():
@@ -132,7 +106,11 @@ class Windows:
             after=after,
         )
 
-    def _codes(self, utterance: int, span: Span) -> np.ndarray:
+    def frames(self, utterance: int) -> Float32[np.ndarray, "F K"]:
+        """All frames of the utterance, normalised."""
+        return self._frames(utterance, (0, len(self.corpus.frames(utterance))))
+
+    def _codes(self, utterance: int, span: Span) -> Int[np.ndarray, " T"]:
         """Codes of the span; silence where it lies outside the utterance."""
         codes = np.full(span[1] - span[0], silence(self.corpus.quantization_channels), dtype=np.int64)
         first, last = max(span[0], 0), min(span[1], self.corpus.lengths[utterance])
@@ -140,12 +118,7 @@ class Windows:
             codes[first - span[0] : last - span[0]] = self.corpus.codes(utterance)[first:last]
         return codes
 
-    def _frames(self, utterance: int, span: Span) -> np.ndarray:
-        """Normalised frames of the span; the edge frames go on where it lies outside the utterance."""
+    def _frames(self, utterance: int, span: Span) -> Float32[np.ndarray, "F K"]:
+        """Normalised frames of the span; the edge frames are repeated where it lies outside the utterance."""
         frames = self.corpus.frames(utterance)  # F, K
-        return self.statistics.normalise(frames[inside(span, len(frames))].T).T
-
-
-def inside(span: Span, frames: int) -> np.ndarray:
-    """(F,) indices of a span in an utterance of so many frames; where it lies outside, the edge frame's."""
-    return np.clip(np.arange(*span), 0, frames - 1)
+        return self.statistics.normalise(frames[clamped_indices(span, len(frames))].T).T

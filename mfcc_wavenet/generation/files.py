@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from glob import glob
@@ -14,13 +15,13 @@ import soundfile
 from tqdm import tqdm
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import replacing, write_json
 from mfcc_wavenet.config.settings import Command
 from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.data.corpus import AUDIO_SUFFIXES, read_audio
+from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, read_audio
 from mfcc_wavenet.generation.inverter import Inverter
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
-from mfcc_wavenet.training.report import write_json
 
 MFCC_SUFFIXES = {".npy", ".npz"}
 OUTPUT_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
@@ -166,7 +167,6 @@ def _recipe(folder: Path, path: Path, command: Command) -> Path:
     }
     file = folder / RECIPE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if command.restart or not file.is_file() or json.loads(file.read_text()) != recipe:
             write_json(file, recipe)
     except (OSError, ValueError) as error:
@@ -206,8 +206,8 @@ def _refuse(given: Given, inverter: Inverter) -> None:
         raise UserError(f"{given.source}: {error}") from error
     with _writing(given.output):
         given.output.parent.mkdir(parents=True, exist_ok=True)
-        _unfinished(given.output).touch()
-        _unfinished(given.output).unlink()
+        with tempfile.NamedTemporaryFile(dir=given.output.parent):
+            pass
 
 
 def _generate(
@@ -228,15 +228,9 @@ def _generate(
 def _write(given: Given, codes: np.ndarray, inverter: Inverter) -> None:
     """The output, whole or not at all."""
     audio = mulaw.decode(codes, inverter.settings.wavenet.quantization_channels)
-    unfinished = _unfinished(given.output)
-    try:
-        with _writing(given.output):
-            kind = OUTPUT_FORMATS[given.output.suffix.lower()]
-            soundfile.write(unfinished, audio, inverter.sample_rate, format=kind)
-            unfinished.replace(given.output)
-    finally:
-        if unfinished.is_file():
-            unfinished.unlink()
+    kind = OUTPUT_FORMATS[given.output.suffix.lower()]
+    with _writing(given.output), replacing(given.output) as unfinished:
+        soundfile.write(unfinished, audio, inverter.sample_rate, format=kind)
 
 
 @contextlib.contextmanager
@@ -246,10 +240,6 @@ def _writing(output: Path) -> Iterator[None]:
     except (OSError, soundfile.SoundFileError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"output={output} could not be written ({reason}).") from error
-
-
-def _unfinished(output: Path) -> Path:
-    return output.with_name(f".{output.name}.unfinished")
 
 
 def _speed(samples: int, inverter: Inverter, started: float) -> str:

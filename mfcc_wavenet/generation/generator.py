@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
 
-from mfcc_wavenet.config.geometry import Span
+from mfcc_wavenet.config.geometry import Span, clamped_indices
 from mfcc_wavenet.data.mulaw import code_type, silence
-from mfcc_wavenet.data.windows import inside
 from mfcc_wavenet.generation.cpu.barrier import share
 from mfcc_wavenet.generation.cpu.conditioning import Conditioner
 from mfcc_wavenet.generation.cpu.gemm import PANEL
@@ -198,7 +197,7 @@ class Voices:
 
 def _within(frames: Float[np.ndarray, "F K"], span: Span) -> Float[np.ndarray, "frames K"]:
     """Those of a span; beyond an end, the edge frame again."""
-    return frames[inside(span, len(frames))]
+    return frames[clamped_indices(span, len(frames))]
 
 
 def _worth_their_while(wavenet: WaveNet) -> int:

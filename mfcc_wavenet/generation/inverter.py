@@ -7,15 +7,14 @@ import numpy as np
 import soxr
 from jaxtyping import Float, Integer
 
+from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.geometry import Span
+from mfcc_wavenet.config.geometry import Span, clamped_indices
 from mfcc_wavenet.data import mfcc as front_end
 from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.data.windows import inside
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, Voices
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
-from mfcc_wavenet.runs import records
 
 IMPOSSIBLE_LEVEL = 10.0  # dB, mean over the mel bands: no wav within [-1, 1] is so loud
 LOUDEST_SPEECH = -10.0  # dB; above, a narrow spread tells that the values are no decibels
@@ -25,7 +24,7 @@ NARROW = 0.5  # of the training corpus's standard deviation
 class Inverter:
     """A trained model, ready to turn MFCCs, as librosa.feature.mfcc returns them, into audio.
 
-    Deltas and normalisation are added inside. Greedy inversion (temperature 0) of audio that the
+    Deltas and normalisation are added clamped_indices. Greedy inversion (temperature 0) of audio that the
     model was trained on to zero error gives that audio back, bit for bit of its mu-law codes.
     """
 
@@ -45,7 +44,7 @@ class Inverter:
     @classmethod
     def from_experiment(cls, name: str) -> "Inverter":
         """The pinned model of an experiment; UserError if there is none."""
-        return cls.from_checkpoint(records.pinned_checkpoint(name))
+        return cls.from_checkpoint(experiments.pinned_checkpoint(name))
 
     @property
     def sample_rate(self) -> int:
@@ -175,7 +174,7 @@ class Inverter:
 
     def _frames_of(self, span: Span, arrived: list[np.ndarray], forgotten: int) -> Float[np.ndarray, "F K"]:
         """Normalised frames of a span, from as few of the arrived ones as their deltas depend on."""
-        wanted = inside(span, forgotten + len(arrived))
+        wanted = clamped_indices(span, forgotten + len(arrived))
         first = max(wanted[0] - self._delta_reach, 0)
         near = np.stack(arrived[first - forgotten : wanted[-1] + self._delta_reach + 1 - forgotten], axis=1)
         return self._frames(near)[wanted - first]

@@ -1,11 +1,11 @@
 """Saving and loading: plain tensors and containers only, written so that a failure costs nothing.
 
 A checkpoint is one file with everything that is needed to use the model (settings, speakers,
-statistics, weights) and, unless it is pinned, to go on training bit for bit ("training").
+statistics, weights) and, unless it is pinned, to continue training bit for bit ("training").
+Files of every format that was ever pinned load: each is upgraded to the next one, step by step.
 """
 
 import hashlib
-import os
 import pickle
 import warnings
 import zipfile
@@ -16,12 +16,16 @@ from typing import Any
 import torch
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import replacing
+from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import parse, plain
 from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.data.mfcc import Statistics
-from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+from mfcc_wavenet.data.statistics import Statistics
+from mfcc_wavenet.models.base import Model
+from mfcc_wavenet.models.build import build_model
 
-FORMAT = "mfcc_wavenet checkpoint 1"
+MARK = "mfcc_wavenet checkpoint"
+FORMAT = 2  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -31,41 +35,40 @@ class Checkpoint:
     settings: Settings
     speakers: tuple[str, ...]  # their order gives the indices of the embedding
     statistics: Statistics  # of the frames of the corpus that it was trained on
-    weights: dict[str, torch.Tensor]  # the ones to use: averaged, if averaging is on
-    training: dict[str, Any] | None  # None: a pinned checkpoint, which cannot go on training
+    weights: dict[str, torch.Tensor]  # the ones to use: averaged, if averaging is on; float32
+    training: dict[str, Any] | None  # None: a pinned checkpoint, which cannot continue training
 
-    def model(self) -> MfccInverter:
+    @property
+    def geometry(self) -> Geometry:
+        """Of its model."""
+        return Geometry.of(self.settings.features, self.settings.upsampling, self.settings.wavenet)
+
+    def model(self) -> Model:
         """The model with its weights, in evaluation mode; UserError if the weights are another architecture's."""
-        model = MfccInverter.of(self.settings, len(self.speakers))
+        model = build_model(self.settings, self.geometry, len(self.speakers))
         load_weights(model, self.weights)
         return model.eval()
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes under a temporary name and renames: the previous checkpoint is there until the new one is whole.
+def save(path: Path, checkpoint: Checkpoint, weights: torch.dtype = torch.float32) -> None:
+    """Writes the file whole or not at all: the previous checkpoint is there until the new one is.
 
+    weights: the type in which the weights are stored; loading makes float32 of them again.
     Raises UserError if it cannot be written; the previous one is then untouched.
     """
     content = {
-        "format": FORMAT,
+        "format": f"{MARK} {FORMAT}",
         "settings": plain(checkpoint.settings),
         "speakers": list(checkpoint.speakers),
         "mean": torch.from_numpy(checkpoint.statistics.mean),
         "std": torch.from_numpy(checkpoint.statistics.std),
-        "weights": checkpoint.weights,
+        "weights": {name: weight.to(weights) for name, weight in checkpoint.weights.items()},
         "training": checkpoint.training,
     }
-    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
+        with replacing(path) as unfinished, open(unfinished, "wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-        if unfinished.is_file():
-            unfinished.unlink()
         kept = "; the previous checkpoint there is whole" if path.is_file() else ""
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"The checkpoint {path} could not be written ({reason}){kept}.") from error
@@ -75,37 +78,67 @@ def load(path: Path) -> Checkpoint:
     """Reads a checkpoint without running anything that it holds.
 
     Raises UserError, in one sentence, for a file that is missing, truncated, not a checkpoint of this
-    project, or a pickle that carries code.
+    project, of a newer format, or a pickle that carries code.
     """
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}.")
-    if not zipfile.is_zipfile(path):  # as text and bare pickles are not, so that they are not even read
-        raise UserError(f"{path} is truncated or no checkpoint at all.")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # torch's, about what is then refused
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is no checkpoint of this project: it is a pickle with more than tensors and plain values, "
-            "which could run code, so it was not opened."
-        ) from error
-    except Exception as error:  # a damaged file can raise anything, an IndexError for instance
-        raise UserError(f"{path} is damaged or no checkpoint at all.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is no checkpoint of this project (it lacks the mark {FORMAT!r}).")
+    content = _upgraded(path, _read(path))
     try:
         return Checkpoint(
             settings=parse(content["settings"]),
             speakers=tuple(content["speakers"]),
             statistics=Statistics(content["mean"].numpy(), content["std"].numpy()),
-            weights=content["weights"],
+            weights={name: weight.float() for name, weight in content["weights"].items()},
             training=content["training"],
         )
     except (UserError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{path} has the mark of a checkpoint, but not its contents ({error}).") from error
 
 
-def load_weights(model: MfccInverter, weights: dict[str, torch.Tensor]) -> None:
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}.")
+    if not zipfile.is_zipfile(path):  # as text and bare pickles are not, so that they are not even read
+        raise UserError(f"{path} is truncated or not a checkpoint.")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's, about what is then refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is not a checkpoint of this project: it is a pickle with more than tensors and plain values, "
+            "which could run code, so it was not opened."
+        ) from error
+    except Exception as error:  # a damaged file can raise anything, an IndexError for instance
+        raise UserError(f"{path} is damaged or not a checkpoint.") from error
+
+
+def _upgraded(path: Path, content: Any) -> dict[str, Any]:
+    """The content as the newest format has it."""
+    mark, _, number = str(content.get("format") if isinstance(content, dict) else "").rpartition(" ")
+    if mark != MARK or not number.isdigit():
+        raise UserError(f"{path} is not a checkpoint of this project (it lacks the mark {MARK!r}).")
+    if int(number) not in [*UPGRADES, FORMAT]:
+        raise UserError(
+            f"{path} has the format {number}, but this version of the project reads the formats up to {FORMAT}."
+        )
+    for older in range(int(number), FORMAT):
+        try:
+            UPGRADES[older](content)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f"{path} has the mark of a checkpoint, but not its contents ({error}).") from error
+    return content
+
+
+def _from_1_to_2(content: dict[str, Any]) -> None:
+    """A setting was renamed, and averaged weights no longer count their steps."""
+    train = content["settings"]["train"]
+    train["max_bad_steps"] = train.pop("most_bad_steps")
+    if content["training"] is not None:
+        del content["training"]["averaged_steps"]
+
+
+UPGRADES = {1: _from_1_to_2}  # by the format that they start from
+
+
+def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:
     """Puts the weights into the model; UserError names the first one that does not fit."""
     own = model.state_dict()
     for name in sorted(own.keys() | weights.keys()):
@@ -113,7 +146,7 @@ def load_weights(model: MfccInverter, weights: dict[str, torch.Tensor]) -> None:
         if expected != found:
             raise UserError(
                 f"The checkpoint comes from another architecture: its {name} is {found}, "
-                f"the settings ask for {expected}; take the checkpoint's settings, or begin anew with restart=true."
+                f"the settings ask for {expected}; take the checkpoint's settings, or start anew with restart=true."
             )
     model.load_state_dict(weights)
 

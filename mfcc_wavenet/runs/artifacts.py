@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import CHECKPOINT
 from mfcc_wavenet.runs.tracker import service
-from mfcc_wavenet.training.chassis import CHECKPOINT
 
 PREFIX = "wandb:"
 REFERENCE = re.compile(r"wandb:(?P<path>[^/:]+/[^/:]+/[^/:]+:[^/:]+)")

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: the rows in its folder, and the one number that ranks runs.
+"""What a run logs while it trains: the rows in its folder, and the one number that ranks runs.
 
 Nothing here needs torch, so that whoever watches runs is there at once.
 """
@@ -9,16 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
-
-RESULTS = "results.json"  # in a run's folder: the run is finished
-HISTORY = "history.jsonl"  # in a run's folder: what was logged, a row a line, for whoever watches the run
+from mfcc_wavenet.config.files import write_text
 
 
-def score(history: list[dict], samples: int) -> float:
+def score(history: list[dict], samples: int) -> float | None:
     """What a sweep minimises: one number for "reaches zero error with the fewest samples seen".
 
     history: rows with "wrong" (samples, of a whole teacher-forced pass) or "error" (a fraction, of the training
-    windows since the last such row), at least one; samples: of the corpus.
+    windows since the last such row); samples: of the corpus. None while no row has either.
 
     Until a pass finds nothing wrong, it is the lowest error of all passes, and before the first pass the lowest error
     while training, which is never taken for less than one wrong sample. From then on it is -1 / (1 + epochs), with
@@ -28,7 +26,10 @@ def score(history: list[dict], samples: int) -> float:
     if seen is not None:
         return -1 / (1 + seen / samples)
     passes = [row["wrong"] / samples for row in history if "wrong" in row]
-    return min(passes) if passes else max(1 / samples, min(row["error"] for row in history if "error" in row))
+    if passes:
+        return min(passes)
+    errors = [row["error"] for row in history if "error" in row]
+    return max(1 / samples, min(errors)) if errors else None
 
 
 def samples_to_zero(history: list[dict]) -> int | None:
@@ -47,23 +48,23 @@ def logged_rows(path: Path) -> list[dict]:
 
 def append_row(path: Path, row: dict) -> None:
     """Adds a line; UserError if there is no room."""
-    with _told(path), open(path, "a") as file:
+    with _os_errors_as_user_errors(path), open(path, "a") as file:
         file.write(json.dumps(row) + "\n")
 
 
 def forget_rows_after(path: Path, step: int) -> None:
-    """A run that was killed goes on from its checkpoint, and logs what came after that again."""
+    """A run that was killed resumes from its checkpoint, and logs what came after that again."""
     kept = [row for row in logged_rows(path) if row["step"] <= step]
-    with _told(path):
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    with _os_errors_as_user_errors(path):
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _os_errors_as_user_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise UserError(
             f"{path} could not be written ({error.strerror or error}); the last checkpoint there is "
-            "whole, and the same command goes on from it."
+            "whole, and the same command resumes from it."
         ) from error

@@ -3,14 +3,6 @@
 import signal
 
 
-class Interrupted(Exception):
-    """A signal asked the run to end, and it ended with everything saved."""
-
-    def __init__(self, sentence: str, signal_number: int):
-        super().__init__(sentence)
-        self.exit_code = 128 + signal_number  # the shell's convention
-
-
 class Interruption:
     """Within its context the first SIGINT or SIGTERM is only noted; a second one acts as usual."""
 

@@ -5,7 +5,6 @@ works in any thread and on a machine without a screen.
 """
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogFormatter, MaxNLocator
 from PIL import Image
 from PIL.Image import Quantize
+
+from mfcc_wavenet.config.files import replacing
 
 WINDOW_SECONDS = 0.032  # of a spectrum: resolves the harmonics of a voice
 COLUMNS = 450  # spectra side by side, more or less
@@ -128,19 +129,13 @@ def bare_spectrograms(sounds: Sequence[np.ndarray], sample_rate: int) -> list[by
     return [_bare(_decibels(of_sound, loudest), columns) for of_sound in magnitudes]
 
 
-def save(figure: Figure, path: Path | str) -> None:
-    """Write the figure as PNG, whole or not at all: to a temporary name, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure as a PNG picture, whole or not at all."""
     full_colour = io.BytesIO()
     figure.savefig(full_colour, format="png")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        picture = Image.open(full_colour).convert("RGB").quantize(COLOURS, Quantize.MAXCOVERAGE)
-        picture.save(part, format="PNG", optimize=True)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    picture = Image.open(full_colour).convert("RGB").quantize(COLOURS, Quantize.MAXCOVERAGE)
+    with replacing(path) as unfinished:
+        picture.save(unfinished, format="PNG", optimize=True)
 
 
 def _magnitudes(wav: np.ndarray, window: int, hop: int) -> np.ndarray:

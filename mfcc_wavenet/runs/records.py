@@ -3,71 +3,35 @@
 import os
 import platform
 import shutil
-from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import yaml
-from omegaconf import OmegaConf
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.parse import near, parse_group, plain
-from mfcc_wavenet.config.settings import Settings, WindowSettings
+from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, write_text
+from mfcc_wavenet.config.parse import plain
+from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-LARGEST_CHECKPOINT = 8 * 2**20  # bytes of a file that belongs into git
+MAX_CHECKPOINT = 20 * 2**20  # bytes of a file that belongs into git
 PACKAGES = ("torch", "torchaudio", "librosa", "numpy", "numba")
 
 
-def names() -> list[str]:
-    return sorted(config.parent.name for config in EXPERIMENTS.glob("*/config.yaml"))
-
-
-def register() -> None:
-    """Makes experiment=NAME known to Hydra for every directory, and ${steps_for:SAMPLES}; before @hydra.main runs."""
-    from hydra.core.config_store import ConfigStore  # who only inverts needs no Hydra
-
-    OmegaConf.register_new_resolver("steps_for", _steps_for, replace=True)
-    for name in names():
-        try:
-            config = yaml.safe_load((EXPERIMENTS / name / "config.yaml").read_text()) or {}
-        except yaml.YAMLError as error:
-            raise UserError(f"experiments/{name}/config.yaml is no YAML: {' '.join(str(error).split())}.") from error
-        ConfigStore.instance().store(group="experiment", name=name, node=config, package="_global_")
-
-
-def _steps_for(samples: int, *, _root_: Mapping) -> int:
-    """Steps in which windows of the configured size see so many samples: at least one step."""
-    window = parse_group(WindowSettings, OmegaConf.to_container(_root_["window"]), "window")
-    return max(1, round(samples / max(1, window.samples * window.batch_size)))
-
-
-def pinned_checkpoint(name: str) -> Path:
-    """The checkpoint of that experiment; UserError if there is none."""
-    if name not in names():
-        raise UserError(f"There is no experiment {name!r}; {near(name, names())}")
-    path = EXPERIMENTS / name / "checkpoint.pt"
-    if not path.is_file():
-        trained = [other for other in names() if (EXPERIMENTS / other / "checkpoint.pt").is_file()]
-        raise UserError(
-            f"The experiment {name!r} has no pinned checkpoint yet ({', '.join(trained) or 'no other'} has); "
-            f"checkpoint=PATH takes any other."
-        )
-    return path
-
-
-def pin(run: Path, checkpoint: Checkpoint, composed: Settings | None, directory: Path) -> Path:
+def pin(
+    run: Path, checkpoint: Checkpoint, composed: Settings | None, directory: Path, weights: torch.dtype = torch.float32
+) -> Path:
     """Writes the record of a finished run: config, checkpoint without training state, pictures, README.
 
-    composed: what the directory's config.yaml composes to, if there is one; the run must have used
-    just that. results.json is written by the caller, who measures the pinned checkpoint anew.
+    composed: what the directory's config.yaml composes to, if there is one; the run must have used just that.
+    weights: the type that they are stored in. results.json is written by the caller, who measures the pinned
+    checkpoint anew.
     Returns the path of the pinned checkpoint.
     """
-    config = directory / "config.yaml"
+    config = directory / CONFIG
     text = yaml.safe_dump(_what_was_trained(checkpoint.settings), sort_keys=False)
     if composed is not None:
         _refuse_difference(composed, checkpoint.settings, directory)
@@ -77,18 +41,19 @@ def pin(run: Path, checkpoint: Checkpoint, composed: Settings | None, directory:
             "output=experiments/NAME makes another."
         )
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "checkpoint.pt"
     candidate = directory / "candidate.pt"
-    checkpoints.save(
-        candidate, Checkpoint(checkpoint.settings, checkpoint.speakers, checkpoint.statistics, checkpoint.weights, None)
-    )
-    if candidate.stat().st_size > LARGEST_CHECKPOINT:
+    checkpoints.save(candidate, checkpoint, weights)
+    if candidate.stat().st_size > MAX_CHECKPOINT:
         size = candidate.stat().st_size / 2**20
         candidate.unlink()
-        raise UserError(f"The checkpoint has {size:.1f} MiB; a pinned one may have {LARGEST_CHECKPOINT // 2**20}.")
+        raise UserError(
+            f"The checkpoint has {size:.1f} MiB; a pinned one may have {MAX_CHECKPOINT // 2**20} "
+            "(weights=float16 halves it)."
+        )
+    path = directory / CHECKPOINT
     candidate.replace(path)
     if composed is None:
-        config.write_text(text)
+        write_text(config, text)
     for picture in run.glob("*.png"):
         shutil.copyfile(picture, directory / picture.name)
     return path
@@ -118,9 +83,10 @@ def write_readme(directory: Path, record: dict) -> None:
         for key in ("wrong", "samples", "reproduced", "nats", "samples_seen", "seconds", "hardware")
     )
     pictures = "\n".join(f"![{picture.stem}]({picture.name})" for picture in sorted(directory.glob("*.png")))
-    path.write_text(
+    write_text(
+        path,
         f"# {record['experiment']}\n\n| | |\n|---|---|\n{rows}\n\nMeasured again by "
-        f"`python run.py experiment={record['experiment']} mode=evaluate`.\n\n{pictures}\n"
+        f"`python run.py experiment={record['experiment']} mode=evaluate`.\n\n{pictures}\n",
     )
 
 

@@ -23,9 +23,8 @@ import wandb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.parse import plain
-from mfcc_wavenet.config.settings import Settings, TrackingSettings
+from mfcc_wavenet.config.errors import Interrupted, UserError
+from mfcc_wavenet.config.settings import TrackingSettings
 
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not for ever
 CLOSE_SECONDS = 10.0  # for wandb's own process to end
@@ -45,7 +44,6 @@ AXES = {  # what is drawn over what; none of the patterns overlap, since wandb d
     "spectrogram/*": "step",
     "curves": "step",
 }
-MODES = ("auto", "online", "offline", "disabled")
 IN_VENV = str(Path(sys.executable).with_name("wandb"))  # the program of this environment
 WANDB = "wandb" if shutil.which("wandb") == IN_VENV else f"{shlex.quote(sys.executable)} -m wandb"
 OTHER_NAMES = {"run": "online", "shared": "online", "dryrun": "offline"}  # in WANDB_MODE
@@ -76,8 +74,6 @@ class Tracker:
     ) -> None:
         if Tracker._current is not None:
             raise RuntimeError(f"The run {Tracker._current.run_id} is still open: finish it first.")
-        if settings.mode not in MODES:
-            raise UserError(f"tracking.mode={settings.mode} is not one of {', '.join(MODES)}.")
         self.run_id = run_id or os.environ.get("WANDB_RUN_ID") or _new_id(name)
         self.online = False
         self.directory: Path | None = None
@@ -175,6 +171,15 @@ class Tracker:
         if (run := self._run) is not None:
             self._guard("write to the log", lambda: run.write_logs(text))
 
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, _, error: BaseException | None, __) -> None:
+        """The run ends well without an error, and where it was asked to end."""
+        if isinstance(error, UserError):
+            self.note(str(error))
+        self.finish(0 if error is None or isinstance(error, Interrupted) else 1)
+
     def finish(self, exit_code: int = 0) -> None:
         """Close the run; 0 says that it went well. A second time this does nothing."""
         run, self._run = self._run, None
@@ -231,20 +236,6 @@ def refuse(settings: TrackingSettings, sentence: str) -> None:
         tracker = Tracker(settings, name="refused", config={})
         tracker.note(sentence)
         tracker.finish(2)
-
-
-def run_config(settings: Settings, choices: dict[str, str | None]) -> dict[str, Any]:
-    """A run's config: every setting by its dotted name, as in a sweep, and the option chosen of each config group."""
-    return flat(plain(settings)) | choices
-
-
-def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """Nested to flat with dotted keys, as in a sweep: {"optim": {"rate": 1}}, {"optim.rate": 1}."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        below = flat(value) if isinstance(value, dict) else None
-        leaves |= {key: value} if below is None else {f"{key}.{k}": v for k, v in below.items()}
-    return leaves
 
 
 def _new_id(name: str) -> str:

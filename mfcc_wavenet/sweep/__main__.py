@@ -1,11 +1,9 @@
 """`python -m mfcc_wavenet.sweep sweeps/zero_error.yaml --count 20 --jobs 2`."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.runs.interrupt import Interrupted
+from mfcc_wavenet.config.errors import exit_codes
 from mfcc_wavenet.sweep.engine import sweep
 
 
@@ -15,6 +13,7 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
+@exit_codes
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mfcc_wavenet.sweep", description="Sweeps without an account.")
     parser.add_argument("file", type=Path, help="a sweep file, as for `wandb sweep`")
@@ -24,17 +23,7 @@ def main() -> None:
     parser.add_argument("--storage", help="an Optuna storage URL, for machines that share a sweep")
     parser.add_argument("--name", help="of the sweep and its folder below runs/sweeps; the file's otherwise")
     given = vars(parser.parse_intermixed_args())
-    try:
-        sweep(given.pop("file"), **given)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        sys.exit(interrupted.exit_code)
-    except KeyboardInterrupt:
-        print("Stopped by Ctrl-C.", file=sys.stderr)
-        sys.exit(130)
+    sweep(given.pop("file"), **given)
 
 
 if __name__ == "__main__":

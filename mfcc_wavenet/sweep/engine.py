@@ -20,10 +20,11 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.errors import Interrupted, UserError
+from mfcc_wavenet.config.files import HISTORY, RESULTS
 from mfcc_wavenet.config.parse import near, setting_names
-from mfcc_wavenet.runs.history import HISTORY, RESULTS, logged_rows
-from mfcc_wavenet.runs.interrupt import Interrupted, Interruption
+from mfcc_wavenet.runs.history import logged_rows
+from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.sweep import report
 from mfcc_wavenet.sweep.file import OURS, SweepFile, read
 from mfcc_wavenet.sweep.trials import Run, Trials, rows

@@ -6,7 +6,6 @@ a trial that is running but unlocked was left by a kill, and is taken up again w
 """
 
 import fcntl
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import slug
 from mfcc_wavenet.sweep.file import SweepFile
 from mfcc_wavenet.sweep.search_space import points
 
-LONGEST_NAME = 120  # characters of a run's folder
 BUSY_SECONDS = 60.0  # that one process waits for another that writes to the same SQLite file
 BEGINNING_SECONDS = 60.0  # after which a trial without a run was left by a process that died while drawing it
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -208,7 +207,7 @@ def run_name(number: int, varied: dict[str, Any]) -> str:
     """Of a run's folder: its number and what makes it differ, in what a shell and Hydra take as it is."""
     settings = (f"{name.rpartition('.')[2]}-{value:.4g}" if isinstance(value, float) else
                 f"{name.rpartition('.')[2]}-{value}" for name, value in varied.items())  # fmt: skip
-    return re.sub(r"[^\w.+-]", "-", "+".join([f"{number:03d}", *settings]))[:LONGEST_NAME]
+    return slug("+".join([f"{number:03d}", *settings]))
 
 
 def _is_being_drawn(trial: FrozenTrial) -> bool:

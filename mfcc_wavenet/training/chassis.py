@@ -3,40 +3,47 @@
 import sys
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
+import soundfile
 import torch
+import yaml
+from jaxtyping import Bool
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.errors import Interrupted, UserError
+from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, write_json, write_text
 from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.parse import plain, run_config
 from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.data import mfcc as front_end
-from mfcc_wavenet.data.corpus import prepare
-from mfcc_wavenet.data.windows import Batch, Position, Windows
-from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, reproduced, teacher_forced
+from mfcc_wavenet.data.batch import Batch, Position
+from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.windows import Windows
+from mfcc_wavenet.evaluation.free_running import first_utterances, reproduced
+from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
 from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.models.base import Model, Predictions
+from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.models.checkpoint import Checkpoint
-from mfcc_wavenet.models.mfcc_inverter import MfccInverter
-from mfcc_wavenet.runs.history import RESULTS, samples_to_zero, score
-from mfcc_wavenet.runs.interrupt import Interrupted, Interruption, leave_signals_to_parent
-from mfcc_wavenet.runs.tracker import Tracker, run_config
-from mfcc_wavenet.training import optimizer
+from mfcc_wavenet.runs.history import forget_rows_after, samples_to_zero, score
+from mfcc_wavenet.runs.interrupt import Interruption, leave_signals_to_parent
+from mfcc_wavenet.runs.tracker import Tracker
 from mfcc_wavenet.training.metrics import Metrics
-from mfcc_wavenet.training.report import Report
-
-CHECKPOINT = "checkpoint.pt"  # in a run's folder
+from mfcc_wavenet.training.optimizer import copies, make_optimizer, relative_change, take_step, update_average
+from mfcc_wavenet.training.report import Report, table
+from mfcc_wavenet.training.schedule import learning_rate
 
 
 class Chassis:
     """Builds all that a run needs from its settings, and trains.
 
     Geometry comes first, so that settings which contradict each other are refused before a file is
-    read. Given a checkpoint, training goes on where that stood; where the settings are the
-    checkpoint's, bit for bit.
+    read. Given a checkpoint, training continues where that stood; where the settings are the
+    checkpoint's, bit for bit. Attributes are what is built here and what a checkpoint holds; everything
+    else passes by arguments and return values.
     """
 
     def __init__(
@@ -50,9 +57,7 @@ class Chassis:
         self.settings = settings
         self.folder = folder
         self.choices = choices or {}
-        front_end.check(settings.features)
-        optimizer.check(settings.optim)
-        self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet, settings.window)
+        self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
         self.device = pick_device(settings.train.device)
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
@@ -60,150 +65,159 @@ class Chassis:
         self.corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
         self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(self.corpus.speakers)))
         self.statistics = checkpoint.statistics if checkpoint else self.corpus.statistics
-        self.windows = Windows(self.corpus, self.geometry, self.statistics, self.speakers, settings.train.seed)
-        self.model = MfccInverter.of(settings, len(self.speakers)).to(self.device)
-        self.averaged = self._average() if settings.optim.ema_decay else None
-        self.optimizer = optimizer.make_optimizer(settings.optim, self._parameter_groups())
+        self.windows = Windows(
+            self.corpus, self.geometry, settings.window, self.statistics, self.speakers, settings.train.seed
+        )
+        self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
+        self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None
+        self.optimizer = make_optimizer(settings.optim, self.model.parameter_groups())
         self.metrics = Metrics(self.device)
         self.position = Position()
         self.step = 0
-        self.bad_steps = 0  # in a row
+        self.bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)  # non-finite ones in a row
         self.seconds = 0.0  # of training, over all parts of a run
         self.history: list[dict] = []  # what the curves are drawn from
         self.run_id: str | None = None  # W&B's
-        self.commands: dict[str, str] = {}  # what can be done with the W&B run, and how
         if checkpoint:
             self._restore(checkpoint)
 
     # --- the run ----------------------------------------------------------------------------------
 
     def train(self) -> dict:
-        """Trains to zero error or to the last step, and returns the results.
+        """Trains to zero error or to the last step, prints a table and returns the results.
 
         Raises Interrupted after Ctrl-C or SIGTERM, when all is saved, and UserError when the
         gradients stay non-finite or the folder cannot be written to.
         """
         self.save()  # a folder that refuses is found out now, not after the first hours
         (self.folder / RESULTS).unlink(missing_ok=True)
-        with Interruption() as interruption:  # from the opening of the W&B run to its end: it is never left unfinished
-            return self._train_in_run(interruption)
+        forget_rows_after(self.folder / HISTORY, self.history[-1]["step"] if self.history else -1)
+        settings, config = self.settings, run_config(self.settings, self.choices)
+        with (
+            Interruption() as interruption,  # around the W&B run: that is never left unfinished
+            Tracker(settings.tracking, name=self.folder.name, config=config, run_id=self.run_id) as tracker,
+        ):
+            self.run_id = tracker.run_id
+            rate = settings.features.sample_rate
+            with Report(self.folder, tracker, settings.train.steps, self.corpus.samples, rate) as report:
+                zero = self._train_to_the_end(report, interruption)
+                results = self._conclude(report, zero)
+        print(table(self.folder, tracker.commands))
+        return results
 
-    def _train_in_run(self, interruption: Interruption) -> dict:
-        config = run_config(self.settings, self.choices)
-        tracker = Tracker(self.settings.tracking, name=self.folder.name, config=config, run_id=self.run_id)
-        self.run_id = tracker.run_id
-        self.commands = tracker.commands
-        exit_code = 1
-        try:
-            report = Report(self.settings, self.windows, self.folder, tracker, self.history)
-            try:
-                results = self._train(report, interruption)
-            finally:
-                report.close()
-            exit_code = 0
-            return results
-        except Interrupted:
-            exit_code = 0  # it was asked to end, and ended well
-            raise
-        except UserError as error:
-            tracker.note(str(error))
-            raise
-        finally:
-            tracker.finish(exit_code)
-
-    def _train(self, report: Report, interruption: Interruption) -> dict:
+    def _train_to_the_end(self, report: Report, interruption: Interruption) -> TeacherForced | None:
+        """All steps there are; the pass that found nothing wrong, if one ended the training."""
         settings = self.settings.train
-        self.model.before_training()
+        if self.step == 0:
+            self.model.before_training(self._batches(Position()))
         self.model.train()
-        self.batches = self._batches()
+        batches = self._batches(self.position)
         self.metrics.restart_clock()
         started = time.perf_counter() - self.seconds
         zero = None
         while self.step < settings.steps and not zero:
-            self.training_step()
+            self.training_step(batches)
             report.progress(self.step)
             self.seconds = time.perf_counter() - started
-            if due(self.step, settings.log_interval):
-                report.row(self.step, self.position.epochs, self.metrics.read())
-            if due(self.step, settings.sample_interval):
-                report.samples(self.step, self.evaluated_model)
+            if every(settings.log_interval, self.step):
+                self._log_row(report)
+            if every(settings.sample_interval, self.step):
+                report.sounds(self.step, first_utterances(self.evaluated_model, self.windows, self.settings))
                 self.metrics.restart_clock()
-            if due(self.step, settings.evaluate_interval) and self._worth_evaluating():
+            if every(settings.evaluate_interval, self.step) and self._worth_evaluating():
                 zero = self._look_for_zero(report)
                 self.metrics.restart_clock()
             self.seconds = time.perf_counter() - started
-            if due(self.step, settings.checkpoint_interval) or interruption.signal_number:
+            if every(settings.checkpoint_interval, self.step) or interruption.signal_number:
                 self.save()
             if interruption.signal_number:
                 raise Interrupted(
                     f"Stopped at step {self.step}; {self.checkpoint_path} holds all of it, "
-                    "and the same command goes on from there.",
+                    "and the same command resumes it.",
                     interruption.signal_number,
                 )
         self.save()
-        results = self._results(zero, report)
-        report.conclude(self.step, self.evaluated_model, results)
-        report.keep(self.checkpoint_path, self.choices.get("experiment"), results)
-        return results
+        return zero
 
     # --- a step -----------------------------------------------------------------------------------
 
-    def training_step(self) -> None:
-        """One batch, one step of the optimizer."""
-        self.looking = self.settings.train.gradient_metrics and due(self.step + 1, self.settings.train.log_interval)
-        self.learning_rate = optimizer.learning_rate(self.settings.optim, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        self.loss_fn()
-        if self.finite():
-            former = self._weights() if self.looking else {}
-            self.optimizer.step()
-            if self.averaged is not None:
-                self.averaged.update_parameters(self.model)
-            self.scalars |= self._update_ratios(former) | self.model.after_step(self.step)
-            self.metrics.update(*self.predictions, self.batch.mask, **self.scalars)
-        self.step += 1
-        self.position = self.batch.after
+    def training_step(self, batches: Iterator[Batch]) -> None:
+        """One batch, one step of the optimizer. Nothing here waits for a GPU.
 
-    def loss_fn(self) -> Tensor:
-        """The objective of the next batch, in nats per sample, its gradients computed and looked at."""
-        pred, target = self.run_batch()
-        loss = self.model.objective(pred, target, self.batch.mask)
+        Where a gradient is NaN or infinite, the device skips the step by itself: weights, moments, averages and
+        metrics stay what they were. Too many of those in a row end the run when the next row is read.
+        """
+        settings = self.settings.optim
+        logged = self.settings.train.gradient_metrics and every(self.settings.train.log_interval, self.step + 1)
+        rate = learning_rate(settings, self.step)
+        batch, predictions, scalars = self.loss_fn(batches, logged)
+        finite = scalars["grad_norm"].isfinite()
+        before = {group["name"]: copies(group["params"]) for group in self.optimizer.param_groups if logged}
+        take_step(self.optimizer, rate, finite)
+        if self.averaged is not None:
+            update_average(self.averaged, self.model, settings.ema_decay, finite)
+        scalars |= self._update_ratios(before) | self.model.after_step(self.step, finite)
+        self.metrics.update(predictions, finite, learning_rate=rate, **scalars)
+        self.bad_steps = self._count_bad_steps(finite)
+        self.step += 1
+        self.position = batch.after
+
+    def loss_fn(self, batches: Iterator[Batch], logged: bool) -> tuple[Batch, Predictions, dict[str, Tensor]]:
+        """The next batch, what the model makes of it, and scalars of the gradients, which are computed here.
+
+        logged: the gradient at the frames is computed, too.
+        """
+        batch, predictions = self.run_batch(batches, logged)
+        objective = self.model.objective(predictions, self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        objective.backward()
         limit = self.settings.optim.clip_grad_norm
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), torch.inf if limit is None else limit)
-        self.predictions = pred.detach(), target
-        self.scalars = {"learning_rate": self.learning_rate, "grad_norm": grad_norm}
-        if self.looking:
-            gradient = self.batch.frames.grad
-            self.scalars |= {"mfcc_grad_mean": gradient.mean(), "mfcc_grad_sd": gradient.std()}
-        return loss.detach()
+        scalars = predictions.figures | {"grad_norm": grad_norm}
+        if logged:
+            scalars |= {"mfcc_grad_mean": batch.frames.grad.mean(), "mfcc_grad_sd": batch.frames.grad.std()}
+        return batch, predictions, scalars
 
-    def run_batch(self) -> tuple[Tensor, Tensor]:
-        """The next batch through the model: logits (B, Q, N) and codes (B, N)."""
-        self.batch: Batch = next(self.batches).to(self.device)
-        if self.looking:
-            self.batch.frames.requires_grad_()
-        return self.model.run(self.batch)
+    def run_batch(self, batches: Iterator[Batch], logged: bool) -> tuple[Batch, Predictions]:
+        """The next batch and what the model makes of it; logged: the frames get a gradient."""
+        batch = next(batches).to(self.device)
+        batch.frames.requires_grad_(logged)
+        return batch, self.model.run(batch)
 
-    def finite(self) -> bool:
-        """False where a gradient is NaN or infinite and the step is skipped; UserError after too many in a row."""
-        self.bad_steps = 0 if torch.isfinite(self.scalars["grad_norm"]) else self.bad_steps + 1
-        if self.bad_steps > self.settings.train.most_bad_steps:
-            raise UserError(
-                f"The gradients were not finite in {self.bad_steps} steps in a row, up to step {self.step}, at the "
-                f"learning rate {self.learning_rate:.2g}; a lower optim.learning_rate or optim.clip_grad_norm=1 "
-                f"may help. The last checkpoint is {self.checkpoint_path}."
-            )
-        return self.bad_steps == 0
+    def _update_ratios(self, before: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+        after = {group["name"]: group["params"] for group in self.optimizer.param_groups}
+        return {f"update_ratio_{name}": relative_change(weights, after[name]) for name, weights in before.items()}
 
-    # --- is it there yet --------------------------------------------------------------------------
+    def _count_bad_steps(self, finite: Bool[Tensor, ""]) -> Tensor:
+        """Those in a row; a count beyond the limit stays until it is read."""
+        too_many = self.bad_steps > self.settings.train.max_bad_steps
+        return torch.where(finite & ~too_many, 0, self.bad_steps + ~finite)
+
+    # --- rows and passes --------------------------------------------------------------------------
 
     @property
-    def evaluated_model(self) -> MfccInverter:
+    def evaluated_model(self) -> Model:
         """The model that counts: the averaged one, if weights are averaged."""
-        return self.model if self.averaged is None else self.averaged.module
+        return self.model if self.averaged is None else self.averaged
+
+    def _log_row(self, report: Report) -> None:
+        """UserError after too many steps in a row whose gradients were not finite."""
+        values = self.metrics.read()
+        row = {"step": self.step, **values}
+        if "error" in values:
+            row["wrong_estimate"] = round(values["error"] * self.corpus.samples)
+        self.history.append(row)
+        report.row(self.step, self.position.epochs, values, score(self.history, self.corpus.samples))
+        self._refuse_divergence()
+
+    def _refuse_divergence(self) -> None:
+        bad_steps = int(self.bad_steps)
+        if bad_steps > self.settings.train.max_bad_steps:
+            raise UserError(
+                f"The gradients were not finite in {bad_steps} steps in a row, up to step {self.step}, at the "
+                f"learning rate {learning_rate(self.settings.optim, self.step - 1):.2g}; a lower optim.learning_rate "
+                f"or optim.clip_grad_norm=1 may help. The last checkpoint is {self.checkpoint_path}."
+            )
 
     def _worth_evaluating(self) -> bool:
         errors = [row["error"] for row in self.history if "error" in row]
@@ -211,22 +225,28 @@ class Chassis:
 
     def _look_for_zero(self, report: Report) -> TeacherForced | None:
         """A pass over everything. It is the end if nothing is wrong and generation repeats every sample."""
-        measured = teacher_forced(self.evaluated_model, self.windows)
-        report.evaluation(self.step, self.position.epochs, self.metrics.samples_seen, measured)
+        measured = self._evaluate(report)
         if measured.wrong or not self.settings.train.stop_at_zero:
             return None
         return measured if reproduced(self.evaluated_model, self.windows) == measured.samples else None
 
-    def _results(self, zero: TeacherForced | None, report: Report) -> dict:
-        self.metrics.read()
-        measured = zero
-        if measured is None:
-            measured = teacher_forced(self.evaluated_model, self.windows)
-            report.evaluation(self.step, self.position.epochs, self.metrics.samples_seen, measured)
-        return {
+    def _evaluate(self, report: Report) -> TeacherForced:
+        measured = teacher_forced(self.evaluated_model, self.windows)
+        seen = self.metrics.samples_seen
+        self.history.append({"step": self.step, "samples_seen": seen, "wrong": measured.wrong})
+        reached = score(self.history, measured.samples)
+        report.evaluation(self.step, self.position.epochs, seen, measured, reached)
+        return measured
+
+    def _conclude(self, report: Report, zero: TeacherForced | None) -> dict:
+        """Measures the model unless that was just done; writes settings, results, sounds and pictures."""
+        self._refuse_divergence()
+        measured = zero or self._evaluate(report)
+        model = self.evaluated_model
+        results = {
             "score": score(self.history, measured.samples),
             **measured.values(),
-            "reproduced": reproduced(self.evaluated_model, self.windows) if measured.wrong == 0 else None,
+            "reproduced": reproduced(model, self.windows) if measured.wrong == 0 else None,
             "steps": self.step,
             "epochs": round(self.position.epochs, 3),
             "samples_seen": self.metrics.samples_seen,
@@ -234,49 +254,34 @@ class Chassis:
             "seconds": round(self.seconds, 1),
             "seed": self.settings.train.seed,
         }
+        try:
+            samples = list(first_utterances(model, self.windows, self.settings))
+            report.conclude(self.step, samples, self.history, results)
+            write_text(self.folder / CONFIG, yaml.safe_dump(plain(self.settings), sort_keys=False))
+            write_json(self.folder / RESULTS, results)
+        except (OSError, soundfile.SoundFileError) as error:
+            raise UserError(
+                f"The results could not be written to {self.folder} ({error}); the checkpoint there is whole, "
+                "and the same command finishes the run once there is room."
+            ) from error
+        report.keep(self.choices.get("experiment"), results)
+        return results
 
     # --- building blocks --------------------------------------------------------------------------
 
-    def _average(self) -> AveragedModel:
-        return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.optim.ema_decay))
-
-    def _parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
-        """By what they do, which is how update_ratio_* tells of them."""
-        wavenet = self.model.wavenet
-        modules = {
-            "upsampling": [self.model.upsampling],
-            "speaker": [self.model.speaker] if self.model.speaker else [],
-            "embedding": [wavenet.embedding],
-            "layers": [wavenet.layers],
-            "head": [wavenet.skip, wavenet.post, wavenet.logits],
-        }
-        return {name: [p for part in parts for p in part.parameters()] for name, parts in modules.items() if parts}
-
-    def _batches(self) -> Iterator[Batch]:
-        return iter(
-            DataLoader(
-                self.windows,
-                sampler=self.windows.positions(self.position),
-                batch_size=None,  # a position stands for a whole batch
-                num_workers=self.settings.train.workers,
-                worker_init_fn=leave_signals_to_parent,
-                generator=torch.Generator(),  # its own, so that starting it leaves the run's randomness alone
-            )
+    def _batches(self, position: Position) -> Iterator[Batch]:
+        """From that position on, without end; nothing is prepared before the first one is asked for."""
+        yield from DataLoader(
+            self.windows,
+            sampler=self.windows.positions(position),
+            batch_size=None,  # a position stands for a whole batch
+            num_workers=self.settings.train.workers,
+            worker_init_fn=leave_signals_to_parent,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # its own, so that starting it leaves the run's randomness alone
         )
 
-    def _weights(self) -> dict[str, list[Tensor]]:
-        return {g["name"]: [p.detach().clone() for p in g["params"]] for g in self.optimizer.param_groups}
-
-    @torch.no_grad()
-    def _update_ratios(self, former: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-        ratios = {}
-        for group in self.optimizer.param_groups if former else ():
-            before = former[group["name"]]
-            moved = torch.stack([(new - old).norm() for new, old in zip(group["params"], before)]).norm()
-            ratios[f"update_ratio_{group['name']}"] = moved / torch.stack([old.norm() for old in before]).norm()
-        return ratios
-
-    # --- saving and going on ----------------------------------------------------------------------
+    # --- saving and resuming ----------------------------------------------------------------------
 
     @property
     def checkpoint_path(self) -> Path:
@@ -287,13 +292,12 @@ class Chassis:
         training = {
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict()["state"],
-            "averaged_steps": None if self.averaged is None else self.averaged.n_averaged,
             "metrics": self.metrics.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "position": asdict(self.position),
             "step": self.step,
-            "bad_steps": self.bad_steps,
+            "bad_steps": int(self.bad_steps),
             "seconds": self.seconds,
             "history": self.history,
             "run_id": self.run_id,
@@ -304,20 +308,17 @@ class Chassis:
         checkpoints.save(self.checkpoint_path, checkpoint)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        """Weights, and where the checkpoint can go on training all that it takes to go on bit for bit.
+        """Weights, and where the checkpoint can continue training all that it takes to continue bit for bit.
 
         The learning rate and the optimizer's other numbers are the settings'; its moments are the checkpoint's.
         """
         training = checkpoint.training
-        if training is None:  # a pinned one: its weights are a beginning
-            checkpoints.load_weights(self.model, checkpoint.weights)
-            self.averaged = self._average() if self.averaged else None
-            return
-        checkpoints.load_weights(self.model, training["weights"])
+        weights = checkpoint.weights if training is None else training["weights"]  # a pinned one's are a start
+        checkpoints.load_weights(self.model, weights)
         if self.averaged is not None:
-            checkpoints.load_weights(self.averaged.module, checkpoint.weights)
-            if training["averaged_steps"] is not None:
-                self.averaged.n_averaged.copy_(training["averaged_steps"])
+            checkpoints.load_weights(self.averaged, checkpoint.weights)
+        if training is None:
+            return
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": training["optimizer"], "param_groups": groups})
         self.metrics.load_state_dict(training["metrics"])
@@ -326,7 +327,7 @@ class Chassis:
             torch.cuda.set_rng_state(training["random_cuda"], self.device)
         self.position = Position(**training["position"])
         self.step = training["step"]
-        self.bad_steps = training["bad_steps"]
+        self.bad_steps.fill_(training["bad_steps"])
         self.seconds = training["seconds"]
         self.history = training["history"]
         self.run_id = training["run_id"]
@@ -334,8 +335,8 @@ class Chassis:
             print("The corpus is not the one that the checkpoint was trained on.", file=sys.stderr)
 
 
-def due(step: int, interval: int) -> bool:
-    """Every so many steps; an interval of 0 never comes."""
+def every(interval: int, step: int) -> bool:
+    """Whether the step is a multiple of the interval; an interval of 0 means never."""
     return interval > 0 and step % interval == 0
 
 

@@ -1,17 +1,20 @@
-"""What is measured while training, accumulated on the device and read out once per log row."""
+"""What is measured while training, accumulated on the device and read out once per row."""
 
 import math
 import time
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from mfcc_wavenet.models.base import Predictions
 
 
 class Metrics:
     """Sums over the predictions since the last read, and the latest of each extra scalar.
 
-    read() is the only synchronisation with the device. Values, per sample unless said otherwise:
+    update() never waits for the device; read(), state_dict() and samples_seen do. Values, per sample
+    unless said otherwise:
 
     loss                negative log likelihood of the true code, nats
     bits_per_sample     the same in bits
@@ -24,7 +27,7 @@ class Metrics:
 
     and, handed in by the training step: learning_rate, grad_norm, mfcc_grad_mean and mfcc_grad_sd (of
     the gradient of the loss at the frames), update_ratio_NAME (norm of a step over norm of the
-    weights, per parameter group).
+    weights, per parameter group), and what a model logs of itself.
     """
 
     SUMS = ("count", "nats", "errors", "prob_target", "max", "peak_dist")
@@ -36,30 +39,28 @@ class Metrics:
         self._since = time.perf_counter()
 
     @torch.no_grad()
-    def update(
-        self,
-        pred: Float[Tensor, "B Q N"],
-        target: Int[Tensor, "B N"],
-        mask: Bool[Tensor, "B N"],
-        **scalars: float | Tensor,
-    ) -> None:
-        """Adds the predictions that the mask keeps; scalars replace their former values."""
-        log_probabilities = pred.transpose(1, 2).log_softmax(-1)[mask]  # M, Q: rows of contiguous logits
-        target = target[mask]
-        of_target = log_probabilities.gather(1, target[:, None])[:, 0]
+    def update(self, predictions: Predictions, finite: Bool[Tensor, ""], **scalars: float | Float[Tensor, ""]) -> None:
+        """Adds the predictions that the mask keeps, unless the step was skipped; scalars replace their last values."""
+        log_probabilities = predictions.pred.transpose(1, 2).log_softmax(-1)  # B, N, Q: rows of contiguous logits
+        of_target = log_probabilities.gather(-1, predictions.target[:, :, None])[:, :, 0]
         of_peak, peak = log_probabilities.max(-1)
-        distance = (peak - target).abs()
+        distance = (peak - predictions.target).abs()
         rows = [torch.ones_like(of_target), -of_target, distance > 0, of_target.exp(), of_peak.exp(), distance]
-        self._sums += torch.stack([row.double().sum() for row in rows])
+        counted = predictions.mask & finite
+        self._sums += torch.stack([torch.where(counted, row.double(), 0.0).sum() for row in rows])
         self._scalars.update(scalars)
 
     def read(self) -> dict[str, float | int]:
-        """Every value since the last read, as plain numbers; the sums start again from zero."""
+        """Every value since the last read, as plain numbers; the sums start again from zero.
+
+        What is not finite is left out, and so is what has no samples to be averaged over.
+        """
         sums = dict(zip(self.SUMS, self._sums.tolist()))
         count = int(sums["count"])
         elapsed = time.perf_counter() - self._since
         self._read += count
-        values = {name: float(value) for name, value in self._scalars.items()}
+        scalars = {name: float(value) for name, value in self._scalars.items()}
+        values = {name: value for name, value in scalars.items() if math.isfinite(value)}
         self._sums.zero_()
         self._scalars.clear()
         self._since = time.perf_counter()

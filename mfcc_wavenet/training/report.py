@@ -1,125 +1,113 @@
-"""What a person sees of a run: the progress bar, W&B's rows, sounds and pictures, and the files it leaves."""
+"""What a person sees of a run: the progress bar, W&B's rows, sounds and pictures, and the table at the end."""
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import soundfile
-import yaml
 from tqdm import tqdm
 
-from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.parse import plain
-from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.data.windows import Windows
-from mfcc_wavenet.evaluation.teacher_forced import Sample, TeacherForced, first_utterances
-from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS
+from mfcc_wavenet.evaluation.free_running import Sample
+from mfcc_wavenet.evaluation.teacher_forced import TeacherForced
 from mfcc_wavenet.runs import plots
-from mfcc_wavenet.runs.history import HISTORY, RESULTS, append_row, forget_rows_after, score
+from mfcc_wavenet.runs.history import append_row
 from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, Tracker
 
-CONFIG = "config.yaml"  # in a run's folder: all its settings
+TERMINAL_SECONDS, LOG_SECONDS = 0.5, 30.0  # between two drawings of the bar
 
 
 class Report:
-    """Tells of one run. history is the list of rows that the curves are drawn from; it grows here."""
+    """Shows one run; closes its progress bar at the end of its context."""
 
-    def __init__(self, settings: Settings, windows: Windows, folder: Path, tracker: Tracker, history: list[dict]):
-        self.settings = settings
-        self.sample_rate = settings.features.sample_rate
-        self.windows = windows
+    def __init__(self, folder: Path, tracker: Tracker, steps: int, samples: int, sample_rate: int):
+        """steps: of the run; samples: of the corpus; sample_rate: of its audio, in Hz."""
         self.folder = folder
         self.tracker = tracker
-        self.history = history
-        forget_rows_after(folder / HISTORY, history[-1]["step"] if history else -1)
-        self.samples_per_second = 0.0
-        # A terminal is redrawn twice a second; a log file gets a line every half minute.
-        self.bar = tqdm(total=settings.train.steps, unit="step", mininterval=0.5 if sys.stderr.isatty() else 30)
+        self.samples = samples
+        self.sample_rate = sample_rate
+        interval = TERMINAL_SECONDS if sys.stderr.isatty() else LOG_SECONDS
+        self.bar = tqdm(total=steps, unit="step", mininterval=interval)
+
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
 
     def progress(self, step: int) -> None:
         self.bar.update(step - self.bar.n)
 
-    def row(self, step: int, epochs: float, values: dict[str, float]) -> None:
+    def row(self, step: int, epochs: float, values: dict[str, float], score: float | None) -> None:
         """A row of metrics, accumulated since the last one."""
-        wrong = round(values["error"] * self.windows.corpus.samples)
-        self.history.append({"step": step, **values, "wrong_estimate": wrong})
         logged = {f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}
-        self._log(logged, step)
-        self.samples_per_second = values["samples_per_second"]
-        self._show(epochs, values["loss"], f"about {wrong:,}")
+        self._log(logged, score, step)
+        if "loss" in values:
+            wrong = f"about {round(values['error'] * self.samples):,}"
+            self._show(epochs, values["loss"], wrong, f", {values['samples_per_second']:,.0f} samples/s")
 
-    def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
+    def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced, score: float) -> None:
         """A teacher-forced pass over everything."""
-        self.history.append({"step": step, "samples_seen": samples_seen, "wrong": measured.wrong})
         values = {f"eval/{name}": value for name, value in measured.values().items()}
-        self._log(values | {SAMPLES_SEEN: samples_seen}, step)
+        self._log(values | {SAMPLES_SEEN: samples_seen}, score, step)
         self._show(epochs, measured.nats, f"{measured.wrong:,}")
 
-    def samples(self, step: int, model: MfccInverter) -> None:
+    def sounds(self, step: int, samples: Iterable[Sample]) -> None:
         """Originals and what the model makes of their MFCCs, free-running, with spectrograms."""
-        self._log_samples(step, self._listen(model))
-
-    def _log_samples(self, step: int, samples: Iterable[Sample]) -> None:
+        rate = self.sample_rate
         for name, original, copy in samples:
-            self.tracker.audio(f"audio/{name}/original", original, self.sample_rate, step)
-            self.tracker.audio(
-                f"audio/{name}/generated", copy, self.sample_rate, step, f"step {step}, from MFCCs alone"
-            )
-            figure = plots.spectrograms(original, copy, self.sample_rate, f"{name}, step {step}")
+            self.tracker.audio(f"audio/{name}/original", original, rate, step)
+            self.tracker.audio(f"audio/{name}/generated", copy, rate, step, f"step {step}, from MFCCs alone")
+            figure = plots.spectrograms(original, copy, rate, f"{name}, step {step}")
             self.tracker.picture(f"spectrogram/{name}", figure, step)
 
-    def conclude(self, step: int, model: MfccInverter, results: dict) -> None:
-        """The end: summary, last samples, and settings, results, sounds and pictures as files in the run's folder."""
-        self.tracker.summarise(results)
-        samples = list(self._listen(model))
-        self._log_samples(step, samples)
-        curves = plots.curves(self.history)
-        self.tracker.picture("curves", curves, step)
-        try:
-            plots.save(curves, self.folder / "curves.png")
-            for name, original, copy in samples:
-                soundfile.write(self.folder / f"{name}.original.wav", original, self.sample_rate)
-                soundfile.write(self.folder / f"{name}.generated.wav", copy, self.sample_rate)
-                plots.save(plots.spectrograms(original, copy, self.sample_rate, name), self.folder / f"{name}.png")
-            (self.folder / CONFIG).write_text(yaml.safe_dump(plain(self.settings), sort_keys=False))
-            write_json(self.folder / RESULTS, results)
-        except (OSError, soundfile.SoundFileError) as error:
-            raise UserError(
-                f"The results could not be written to {self.folder} ({error}); the checkpoint there is whole, "
-                "and the same command finishes the run once there is room."
-            ) from error
+    def conclude(self, step: int, samples: list[Sample], history: list[dict], results: dict) -> None:
+        """The end: summary, last sounds and curves; sounds and pictures also as files in the run's folder.
 
-    def keep(self, checkpoint: Path, experiment: str | None, results: dict) -> None:
+        Raises OSError or soundfile.SoundFileError where a file cannot be written.
+        """
+        self.tracker.summarise(results)
+        self.sounds(step, samples)
+        curves = plots.curves(history)
+        self.tracker.picture("curves", curves, step)
+        plots.save(curves, self.folder / "curves.png")
+        for name, original, copy in samples:
+            soundfile.write(self.folder / f"{name}.original.wav", original, self.sample_rate)
+            soundfile.write(self.folder / f"{name}.generated.wav", copy, self.sample_rate)
+            figure = plots.spectrograms(original, copy, self.sample_rate, name)
+            plots.save(figure, self.folder / f"{name}.png")
+
+    def keep(self, experiment: str | None, results: dict) -> None:
         """The final checkpoint with settings and results as an artifact, which checkpoint=wandb:... finds again."""
         aliases = ["latest", "zero"] if results["wrong"] == 0 else ["latest"]
-        files = [checkpoint, self.folder / CONFIG, self.folder / RESULTS]
+        files = [self.folder / name for name in (CHECKPOINT, CONFIG, RESULTS)]
         self.tracker.artifact(self.folder.name, "model", files, {"experiment": experiment, **results}, aliases)
 
-    def close(self) -> None:
-        self.bar.close()
-
-    def _log(self, values: dict[str, float | int], step: int) -> None:
-        """With the score beside them, which the last row of the history may have lowered."""
-        values = values | {"score": score(self.history, self.windows.corpus.samples)}
+    def _log(self, values: dict[str, float | int], score: float | None, step: int) -> None:
+        values = values if score is None else values | {"score": score}
         self.tracker.log(values, step)
         append_row(self.folder / HISTORY, {"step": step, **values})
 
-    def _show(self, epochs: float, nats: float, wrong: str) -> None:
-        self.bar.set_postfix_str(
-            f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.windows.corpus.samples:,}, "
-            f"{self.samples_per_second:,.0f} samples/s"
-        )
-
-    def _listen(self, model: MfccInverter) -> Iterator[Sample]:
-        return first_utterances(model, self.windows, self.settings)
+    def _show(self, epochs: float, nats: float, wrong: str, rate: str = "") -> None:
+        self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.samples:,}{rate}")
 
 
-def write_json(path: Path, values: dict) -> None:
-    """Whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_text(json.dumps(values, indent=2) + "\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def table(folder: Path, commands: dict[str, str]) -> str:
+    """What came out of a finished run, where it lies, and what can be done with its W&B run."""
+    results = json.loads((folder / RESULTS).read_text())
+    reproduced = "not tried, since some are wrong"
+    if results["reproduced"] is not None:
+        reproduced = f"{results['reproduced']:,} of {results['samples']:,} samples, bit for bit"
+    rows = {
+        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, given the true past",
+        "reproduced": f"{reproduced}, free-running from MFCCs alone",
+        "nats": f"{results['nats']:.6f} per sample",
+        "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
+        "seconds": f"{results['seconds']:,.1f}",
+        "audio": ", ".join(str(path) for path in sorted(folder.glob("*.wav"))),
+        "pictures": ", ".join(str(path) for path in sorted(folder.glob("*.png"))),
+        "checkpoint": str(folder / CHECKPOINT),
+        **commands,
+    }
+    return "\n".join(f"{name:<15}  {value}" for name, value in rows.items() if value)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.settings import ROOT, compose_settings
 
+from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.parse import near, parse, parse_group, plain
 from mfcc_wavenet.config.settings import Command, OptimSettings, TrackingSettings, UpsamplingSettings
-from mfcc_wavenet.runs import records
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
 DEFAULTS = plain(compose_settings())
@@ -23,6 +23,7 @@ COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker")) | 
     "temperature": 0,
     "top_k": 0,
     "sampling_seed": 0,
+    "weights": "float32",
 }
 
 
@@ -43,7 +44,7 @@ def refused(config: dict) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("override", [*OPTIONS, *(f"experiment={name}" for name in records.names())])
+@pytest.mark.parametrize("override", [*OPTIONS, *(f"experiment={name}" for name in experiments.names())])
 def test_plain_settings_parse_to_themselves(override):
     """Through JSON (checkpoints hold such values) and through YAML (a pinned config.yaml does), types included."""
     settings = compose_settings(override, "data.root=[a.wav,b.flac]")
@@ -147,7 +148,7 @@ def test_a_single_value_stands_for_a_list_of_one():
 @given(rate=st.floats(0, 1e6), steps=st.integers(0, 2**62))
 def test_numbers_arrive_exactly_also_as_text(rate, steps):
     """The command line hands over text where YAML sees no number (1e-3 is a string to it); no digit is lost."""
-    group = DEFAULTS["optim"] | {"learning_rate": repr(rate), "decay_steps": str(steps)}
+    group = DEFAULTS["optim"] | {"schedule": "constant", "learning_rate": repr(rate), "decay_steps": str(steps)}
     optim = parse_group(OptimSettings, group, "optim")
     assert (optim.learning_rate, optim.decay_steps) == (rate, steps)
     assert isinstance(optim.decay_steps, int)

@@ -9,8 +9,8 @@ import torchaudio
 from hypothesis import given
 from support.architectures import examples
 
-from mfcc_wavenet.data.corpus import PACKAGE
 from mfcc_wavenet.data.mulaw import code_type, decode, encode, silence
+from mfcc_wavenet.data.sources import PACKAGE
 
 CHANNELS = st.integers(2, 65536) | st.sampled_from([2, 3, 255, 256, 257, 65535, 65536])
 

@@ -12,7 +12,7 @@ from support.corpora import RATE, SENTENCES, folder_of, prepare_from, refused, s
 from support.disks import file_system, files_of_at_most
 
 from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.data.corpus import read_audio
+from mfcc_wavenet.data.audio import read_audio
 
 
 def files_in(folder: Path) -> dict[str, tuple[int, int]]:

@@ -17,15 +17,15 @@ from support.architectures import (
     SPEAKERS,
     architectures,
     examples,
-    frames_of,
     random_type_checks,
     windows,
 )
 from torch.utils.data import DataLoader
 
 from mfcc_wavenet.config.settings import WindowSettings
+from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.mulaw import silence
-from mfcc_wavenet.data.windows import Batch, Position, Windows
+from mfcc_wavenet.data.windows import Windows
 
 pytestmark = random_type_checks
 
@@ -93,7 +93,7 @@ def test_a_window_holds_its_own_utterance_and_silence(architecture, window, seed
             assert batch.codes[row].tolist() == expected.tolist()
             assert batch.mask[row].tolist() == inside[past:].tolist()
             assert batch.speakers[row] == SPEAKERS.index(some.corpus.speakers[utterance])
-            frames = frames_of(some, utterance)
+            frames = some.frames(utterance)
             first = some.geometry.window_frame_span((start, start + window.samples))[0]
             nearest = np.clip(np.arange(first, first + batch.frames.shape[1]), 0, len(frames) - 1)
             np.testing.assert_array_equal(batch.frames[row], frames[nearest])

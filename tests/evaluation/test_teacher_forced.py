@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mfcc_wavenet.data.windows import Position
-from mfcc_wavenet.evaluation import teacher_forced
+from mfcc_wavenet.data.batch import Position
+from mfcc_wavenet.evaluation import free_running, teacher_forced
 from mfcc_wavenet.training.chassis import Chassis
 
 
@@ -35,7 +35,7 @@ def test_zero_wrong_is_reproduced_bit_for_bit(inverted):
     assert results["wrong"] == 0 and results["reproduced"] == results["samples"] == 1600
     assert results["margin"] > 0
     assert results["samples_to_zero"] == results["samples_seen"] > 0
-    (codes,) = teacher_forced.generated(chassis.model, chassis.windows, [0])
+    (codes,) = free_running.generated(chassis.model, chassis.windows, [0])
     np.testing.assert_array_equal(codes, chassis.corpus.codes(0))
 
 
@@ -58,7 +58,7 @@ def test_one_broken_weight_is_found_out(inverted):
         former = bias.clone()
         bias[int(np.bincount(chassis.corpus.codes(0)).argmax())] -= 30
         measured = teacher_forced.teacher_forced(chassis.model, chassis.windows)
-        same = teacher_forced.reproduced(chassis.model, chassis.windows)
+        same = free_running.reproduced(chassis.model, chassis.windows)
         bias.copy_(former)
     assert measured.wrong > 0 and measured.margin < 0
     assert same < measured.samples
@@ -83,11 +83,10 @@ def test_the_evaluated_past_is_the_training_past(inverted):
     batch = chassis.windows[Position()]
     model = chassis.model.eval()
     with torch.no_grad():
-        pred, target = model.run(batch)
-        window = model.objective(pred, target, batch.mask)
+        window = model.objective(model.run(batch), step=0)
         whole = next(iter(chassis.windows.whole(0, 1600)))
-        pred, target = model.run(whole)
-        nats = torch.nn.functional.cross_entropy(pred, target, reduction="none")[0]
+        predictions = model.run(whole)
+        nats = torch.nn.functional.cross_entropy(predictions.pred, predictions.target, reduction="none")[0]
     start = int(chassis.windows.epoch(0)[0, 1])
     inside = slice(max(start, 0), min(start + 200, 1600))
     assert float(window) == pytest.approx(float(nats[inside].mean()), rel=1e-3, abs=1e-6)

@@ -11,14 +11,13 @@ from support.architectures import (
     Architecture,
     architectures,
     examples,
-    frames_of,
     random_type_checks,
     whole_utterance,
     windows,
 )
 
+from mfcc_wavenet.config.geometry import clamped_indices
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings, WindowSettings
-from mfcc_wavenet.data.windows import inside
 from mfcc_wavenet.generation.generator import STREAMS, Generator, Voices
 
 pytestmark = random_type_checks
@@ -32,7 +31,7 @@ TEMPERATURES = st.sampled_from([0.0, 0.3, 1.0, 3.0])
 def conditions(architecture: Architecture, utterance: int) -> tuple[np.ndarray, int, int]:
     """Frames, speaker and number of samples: all that generation is told of an utterance."""
     some = windows(architecture)
-    return frames_of(some, utterance), some.speaker_index[utterance], min(LENGTHS[utterance], SAMPLES)
+    return some.frames(utterance), some.speaker_index[utterance], min(LENGTHS[utterance], SAMPLES)
 
 
 # ------------------------------------------------------------------------------- the full network
@@ -84,7 +83,7 @@ def test_pieces_change_nothing(architecture, utterance, temperature, chunk):
     generator, (frames, speaker, samples) = Generator(architecture.model()), conditions(architecture, utterance)
     voices = Voices(generator, [speaker], temperature, seed=1)
     stops = [*range(chunk, samples, chunk), samples]
-    pieces = [voices.speak([stop], lambda _, span: frames[inside(span, len(frames))])[0] for stop in stops]
+    pieces = [voices.speak([stop], lambda _, span: frames[clamped_indices(span, len(frames))])[0] for stop in stops]
     in_one = generator.generate(frames, speaker, samples, temperature, seed=1)
     np.testing.assert_array_equal(np.concatenate(pieces), in_one)
 
@@ -118,7 +117,7 @@ def test_a_team_changes_nothing(streams, team):
 
     def spoken(team: int) -> list[np.ndarray]:
         voices = Voices(Generator(model, team), [0, 1][:streams], temperature=1.0)
-        return voices.speak([samples] * streams, lambda _, span: frames[inside(span, len(frames))])
+        return voices.speak([samples] * streams, lambda _, span: frames[clamped_indices(span, len(frames))])
 
     for codes, alone in zip(spoken(team), spoken(1), strict=True):
         assert len(np.unique(codes)) > 10

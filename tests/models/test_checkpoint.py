@@ -12,10 +12,13 @@ from support.disks import file_system, files_of_at_most
 from support.settings import SMALL, compose_settings
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import plain
-from mfcc_wavenet.data.mfcc import Statistics
-from mfcc_wavenet.models.checkpoint import FORMAT, Checkpoint, digest, load, load_weights, save
-from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data.statistics import Statistics
+from mfcc_wavenet.models.base import Model
+from mfcc_wavenet.models.build import build_model
+from mfcc_wavenet.models.checkpoint import FORMAT, MARK, Checkpoint, digest, load, load_weights, save
 
 SETTINGS = compose_settings(*SMALL)
 
@@ -23,7 +26,7 @@ SETTINGS = compose_settings(*SMALL)
 def checkpoint(seed: int = 0, training: bool = True) -> Checkpoint:
     """Of a model that is not trained; in the training state is one value of each kind that there is."""
     torch.manual_seed(seed)
-    model = MfccInverter.of(SETTINGS, speakers=2)
+    model = built(SETTINGS)
     draws = np.random.default_rng(seed).normal(size=(2, SETTINGS.features.channels)).astype(np.float32)
     state = {
         "optimizer": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(4)}},
@@ -34,6 +37,10 @@ def checkpoint(seed: int = 0, training: bool = True) -> Checkpoint:
     }
     statistics = Statistics(draws[0], np.abs(draws[1]))
     return Checkpoint(SETTINGS, ("bob", "ann"), statistics, model.state_dict(), state if training else None)
+
+
+def built(settings: Settings) -> Model:
+    return build_model(settings, Geometry.of(settings.features, settings.upsampling, settings.wavenet), speakers=2)
 
 
 def refused(path: Path) -> str:
@@ -81,14 +88,14 @@ def test_weights_of_another_architecture_are_refused_by_the_first_that_does_not_
     weights = checkpoint().weights
     wider = replace(SETTINGS, wavenet=replace(SETTINGS.wavenet, skip_channels=24))
     with pytest.raises(UserError) as error:
-        load_weights(MfccInverter.of(wider, 2), weights)
+        load_weights(built(wider), weights)
     assert "its wavenet.post.weight is (16, 16), the settings ask for (16, 24)" in str(error.value)
     deeper = replace(SETTINGS, wavenet=replace(SETTINGS.wavenet, layers_per_block=4))
     with pytest.raises(UserError, match=r"its wavenet\.layers\.5\.residual\.bias is absent, .* ask for \(8,\)"):
-        load_weights(MfccInverter.of(deeper, 2), weights)
+        load_weights(built(deeper), weights)
     shallower = replace(SETTINGS, wavenet=replace(SETTINGS.wavenet, layers_per_block=2))
     with pytest.raises(UserError, match=r"its wavenet\.layers\.3\.residual\.bias is \(8,\), .* ask for absent"):
-        load_weights(MfccInverter.of(shallower, 2), weights)
+        load_weights(built(shallower), weights)
 
 
 def test_the_digest_is_sha256(tmp_path):
@@ -148,7 +155,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, kept):
     save(path, checkpoint())
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
-    assert "is truncated or no checkpoint at all" in refused(path)
+    assert "is truncated or not a checkpoint" in refused(path)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
@@ -172,7 +179,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 def test_another_torch_file_is_refused(tmp_path, content):
     """It opens, but it lacks the mark."""
     torch.save(content, tmp_path / "other.pt")
-    assert f"it lacks the mark {FORMAT!r}" in refused(tmp_path / "other.pt")
+    assert f"it lacks the mark {MARK!r}" in refused(tmp_path / "other.pt")
 
 
 def test_a_whole_pickled_model_is_refused(tmp_path):
@@ -194,7 +201,7 @@ def test_the_mark_alone_does_not_make_a_checkpoint(tmp_path, changes):
 def test_text_is_refused(tmp_path, text):
     """A config.yaml taken for a checkpoint, for instance."""
     (tmp_path / "config.yaml").write_text(text, encoding="latin-1")
-    assert "no checkpoint at all" in refused(tmp_path / "config.yaml")
+    assert "not a checkpoint" in refused(tmp_path / "config.yaml")
 
 
 def test_no_file_and_a_folder_are_no_checkpoint(tmp_path):
@@ -214,7 +221,7 @@ class Malice:
 def test_code_in_a_checkpoint_never_runs(tmp_path):
     """In torch's format, old and new, and as a bare pickle; the same file does run where a reader is careless."""
     marker, path = tmp_path / "ran", tmp_path / "checkpoint.pt"
-    content = {"format": FORMAT, "settings": plain(SETTINGS), "weights": Malice(marker)}
+    content = {"format": f"{MARK} {FORMAT}", "settings": plain(SETTINGS), "weights": Malice(marker)}
     for write in (
         lambda: torch.save(content, path),
         lambda: torch.save(content, path, _use_new_zipfile_serialization=False),

@@ -12,14 +12,14 @@ from support.architectures import (
     Architecture,
     architectures,
     examples,
-    frames_of,
     random_type_checks,
     whole_utterance,
     windows,
 )
 
 from mfcc_wavenet.config.settings import WindowSettings
-from mfcc_wavenet.data.windows import Batch, Position
+from mfcc_wavenet.data.batch import Batch, Position
+from mfcc_wavenet.models.base import Predictions
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter, jitter
 
 pytestmark = random_type_checks
@@ -37,7 +37,7 @@ def batch_of(architecture: Architecture, *chosen: tuple[int, int]) -> Batch:
 
 def run(model: MfccInverter, batch: Batch) -> torch.Tensor:
     with torch.no_grad():
-        return model.run(batch)[0]
+        return model.run(batch).pred
 
 
 # ----------------------------------------------------------------------------------- what it sees
@@ -53,10 +53,10 @@ def test_a_window_is_a_slice_of_the_whole_utterance(architecture, utterance, dat
     time = slice(max(start, 0), min(start + architecture.window.samples, length))
     model, batch = architecture.model().double(), batch_of(architecture, (utterance, start))
     with torch.no_grad():
-        pred, target = model.run(batch)
-    assert target[batch.mask].tolist() == codes[time].tolist()
-    logits = whole_utterance(model, codes, frames_of(whole, utterance), whole.speaker_index[utterance])
-    torch.testing.assert_close(pred.transpose(1, 2)[batch.mask], logits[time], **TOLERANCE)
+        predictions = model.run(batch)
+    assert predictions.target[batch.mask].tolist() == codes[time].tolist()
+    logits = whole_utterance(model, codes, whole.frames(utterance), whole.speaker_index[utterance])
+    torch.testing.assert_close(predictions.pred.transpose(1, 2)[batch.mask], logits[time], **TOLERANCE)
 
 
 @examples(30)
@@ -155,7 +155,9 @@ def test_objective_is_the_mean_likelihood(architecture, drawn):
     for b, n in np.argwhere(mask.numpy()):
         probabilities = np.exp(pred[b, :, n].numpy())
         nats.append(-np.log(probabilities[target[b, n]] / probabilities.sum()))
-    assert architecture.model().objective(pred, target, mask).item() == pytest.approx(np.mean(nats), rel=1e-9)
+    assert architecture.model().objective(Predictions(pred, target, mask), step=0).item() == pytest.approx(
+        np.mean(nats), rel=1e-9
+    )
 
 
 @examples(40)
@@ -163,7 +165,11 @@ def test_objective_is_the_mean_likelihood(architecture, drawn):
 def test_what_is_masked_does_not_matter(architecture, drawn):
     """Neither its code nor its logits, which get no gradient; all others do."""
     pred, target, mask = drawn
-    objective = architecture.model().objective
+    model = architecture.model()
+
+    def objective(*predicted: torch.Tensor) -> torch.Tensor:
+        return model.objective(Predictions(*predicted), step=0)
+
     other_pred = torch.where(mask[:, None], pred, pred.flip(1) + 1)
     other_target = torch.where(mask, target, (target + 1) % pred.shape[1])
     assert objective(pred, target, mask) == objective(other_pred, other_target, mask)

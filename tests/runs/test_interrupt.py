@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from mfcc_wavenet.runs.interrupt import Interrupted, Interruption
+from mfcc_wavenet.config.errors import Interrupted
+from mfcc_wavenet.runs.interrupt import Interruption
 
 
 @pytest.mark.parametrize("number", Interruption.SIGNALS)

@@ -8,28 +8,27 @@ import pytest
 from omegaconf.errors import OmegaConfBaseException
 from support.settings import ROOT, SMALL, compose_settings
 
+from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.experiments import EXPERIMENTS
+from mfcc_wavenet.config.files import CHECKPOINT, RESULTS
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import Settings, UpsamplingSettings, WavenetSettings, WindowSettings
-from mfcc_wavenet.data import mfcc as front_end
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.modes import pin
 from mfcc_wavenet.runs import records
-from mfcc_wavenet.runs.history import RESULTS
-from mfcc_wavenet.runs.records import EXPERIMENTS, LARGEST_CHECKPOINT
-from mfcc_wavenet.training import optimizer
-from mfcc_wavenet.training.chassis import CHECKPOINT, Chassis
+from mfcc_wavenet.runs.records import MAX_CHECKPOINT
+from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.schedule import learning_rate
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
-EVERY = [*OPTIONS, *(f"experiment={name}" for name in records.names())]
+EVERY = [*OPTIONS, *(f"experiment={name}" for name in experiments.names())]
 RECORDS = sorted(path.parent for path in EXPERIMENTS.glob("*/results.json"))
 
 
 def geometry(settings: Settings) -> Geometry:
     """What is built first; it refuses what contradicts itself."""
-    front_end.check(settings.features)
-    optimizer.check(settings.optim)
-    return Geometry.of(settings.features, settings.upsampling, settings.wavenet, settings.window)
+    return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
 
 
 # --- what is in the repository --------------------------------------------------------------------
@@ -46,7 +45,7 @@ def test_there_is_an_option_of_every_group():
     """Otherwise the test above would pass on nothing."""
     groups = {option.partition("=")[0] for option in OPTIONS}
     assert groups == {"data", "features", "upsampling", "wavenet", "window", "optim", "train", "tracking"}
-    assert {"baseline", "a39d"} <= set(records.names())
+    assert {"baseline", "a39d"} <= set(experiments.names())
 
 
 @pytest.mark.parametrize("hop", [80, 160, 200, 320])
@@ -85,13 +84,13 @@ def test_a_record_says_how_far_it_is_and_belongs_to_its_checkpoint(directory):
     assert path.is_file() == (record["status"] == "trained")
     if record["status"] == "trained":
         assert record["checkpoint_sha256"] == checkpoints.digest(path)
-        assert path.stat().st_size <= LARGEST_CHECKPOINT
+        assert path.stat().st_size <= MAX_CHECKPOINT
 
 
 @pytest.mark.parametrize("name", [path.parent.name for path in EXPERIMENTS.glob("*/checkpoint.pt")])
 def test_a_pinned_checkpoint_is_of_the_settings_beside_it(name):
     """What was trained is what the config.yaml composes; where files lie and what is logged may differ."""
-    pinned = checkpoints.load(records.pinned_checkpoint(name)).settings
+    pinned = checkpoints.load(experiments.pinned_checkpoint(name)).settings
     composed = compose_settings(f"experiment={name}", f"data.root=[{','.join(pinned.data.root)}]")
     data = replace(pinned.data, prepared=composed.data.prepared)
     assert replace(pinned, data=data, tracking=composed.tracking) == composed
@@ -121,7 +120,7 @@ def test_the_ancestor_is_what_it_was():
     )
     assert settings.window == WindowSettings(samples=5000, batch_size=64)
     assert (settings.optim.optimizer, settings.optim.learning_rate) == ("adam", 1e-4)
-    assert optimizer.learning_rate(settings.optim, 0) == 1e-4
+    assert learning_rate(settings.optim, 0) == 1e-4
     assert geometry(settings).receptive_field == 2047
 
 
@@ -131,9 +130,9 @@ def test_the_ancestor_is_what_it_was():
 def test_an_experiment_without_checkpoint_is_one_sentence():
     """With what else would work; a mistyped name lists the near ones."""
     with pytest.raises(UserError, match=r"'a39d' has no pinned checkpoint yet .*checkpoint=PATH"):
-        records.pinned_checkpoint("a39d")
+        experiments.pinned_checkpoint("a39d")
     with pytest.raises(UserError, match=r"no experiment 'basline'; did you mean baseline\?"):
-        records.pinned_checkpoint("basline")
+        experiments.pinned_checkpoint("basline")
 
 
 # --- pinning --------------------------------------------------------------------------------------
@@ -151,7 +150,7 @@ def finished(tmp_path_factory) -> Path:
 def test_a_pinned_run_is_a_record_that_composes_again(finished, tmp_path, monkeypatch, capsys):
     """Its config.yaml makes the same settings of it, its checkpoint the same weights without the training state."""
     directory = tmp_path / "short"
-    pin(finished, None, directory)
+    pin(finished, None, directory, "float32")
     run, pinned = checkpoints.load(finished / CHECKPOINT), checkpoints.load(directory / "checkpoint.pt")
     assert pinned.training is None and pinned.speakers == run.speakers
     assert all((pinned.weights[name] == weight).all() for name, weight in run.weights.items())
@@ -167,14 +166,14 @@ def test_a_pinned_run_is_a_record_that_composes_again(finished, tmp_path, monkey
     readme = (directory / "README.md").read_text()
     assert all(picture.name in readme for picture in directory.glob("*.png")) and list(directory.glob("*.png"))
 
-    monkeypatch.setattr(records, "EXPERIMENTS", tmp_path)
+    monkeypatch.setattr(experiments, "EXPERIMENTS", tmp_path)
     composed = compose_settings(
         "experiment=short", "tracking.mode=disabled", f"data.prepared={run.settings.data.prepared}"
     )
     assert composed == run.settings
     assert str(tmp_path.parent) not in (directory / "config.yaml").read_text()
-    pin(finished, composed, directory)
-    pin(finished, None, directory)  # its own config.yaml does not stand in the way
+    pin(finished, composed, directory, "float32")
+    pin(finished, None, directory, "float32")  # its own config.yaml does not stand in the way
 
 
 def test_a_run_with_other_settings_is_not_pinned_under_a_name(finished, tmp_path):
@@ -182,7 +181,7 @@ def test_a_run_with_other_settings_is_not_pinned_under_a_name(finished, tmp_path
     settings = checkpoints.load(finished / CHECKPOINT).settings
     composed = replace(settings, optim=replace(settings.optim, learning_rate=0.5))
     with pytest.raises(UserError, match=r"says optim.learning_rate=0.5, but the run used 0.003"):
-        pin(finished, composed, tmp_path / "record")
+        pin(finished, composed, tmp_path / "record", "float32")
     assert not (tmp_path / "record").exists()
 
 
@@ -190,7 +189,7 @@ def test_a_config_that_a_person_wrote_is_not_overwritten(finished, tmp_path):
     """Nor is anything else in its directory."""
     (tmp_path / "config.yaml").write_text("# By hand.\nwindow:\n  samples: 200\n")
     with pytest.raises(UserError, match="is there already; experiment="):
-        pin(finished, None, tmp_path)
+        pin(finished, None, tmp_path, "float32")
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
     assert (tmp_path / "config.yaml").read_text().startswith("# By hand.")
 
@@ -198,18 +197,19 @@ def test_a_config_that_a_person_wrote_is_not_overwritten(finished, tmp_path):
 def test_a_readme_that_a_person_wrote_stays(finished, tmp_path):
     """The measured lines are in results.json anyway."""
     (tmp_path / "README.md").write_text("By hand.\n")
-    pin(finished, None, tmp_path)
+    pin(finished, None, tmp_path, "float32")
     assert (tmp_path / "README.md").read_text() == "By hand.\n"
 
 
 def test_a_checkpoint_that_is_too_large_for_git_is_not_pinned(finished, tmp_path):
     """And leaves nothing; a former record stays what it was."""
     checkpoint = checkpoints.load(finished / CHECKPOINT)
-    pin(finished, None, tmp_path)
+    pin(finished, None, tmp_path, "float32")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    weights = checkpoint.weights | {"wavenet.logits.weight": checkpoint.weights["wavenet.logits.weight"].repeat(600, 1)}
-    with pytest.raises(UserError, match=r"The checkpoint has 9\.\d MiB; a pinned one may have 8"):
-        records.pin(finished, replace(checkpoint, weights=weights), None, tmp_path)
+    logits = checkpoint.weights["wavenet.logits.weight"]
+    large = replace(checkpoint, weights=checkpoint.weights | {"wavenet.logits.weight": logits.repeat(1700, 1)})
+    with pytest.raises(UserError, match=r"has 2\d\.\d MiB; a pinned one may have 20 \(weights=float16 halves it\)"):
+        records.pin(finished, replace(large, training=None), None, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -217,6 +217,6 @@ def test_a_config_that_is_no_yaml_is_one_sentence(tmp_path, monkeypatch):
     """Whichever experiment was asked for: Hydra has to know them all."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.yaml").write_text("window: [1, 2\n")
-    monkeypatch.setattr(records, "EXPERIMENTS", tmp_path)
-    with pytest.raises(UserError, match=r"experiments/broken/config\.yaml is no YAML"):
-        records.register()
+    monkeypatch.setattr(experiments, "EXPERIMENTS", tmp_path)
+    with pytest.raises(UserError, match=r"experiments/broken/config\.yaml is not YAML"):
+        experiments.register()

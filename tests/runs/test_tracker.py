@@ -22,9 +22,10 @@ from support.wandb_runs import records, rows, wandb
 from support.wandb_server import Server
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.parse import flat
 from mfcc_wavenet.config.settings import TrackingSettings
 from mfcc_wavenet.runs import tracker as tracking
-from mfcc_wavenet.runs.tracker import Tracker, flat
+from mfcc_wavenet.runs.tracker import Tracker
 
 TIMEOUT = 3.0  # seconds; conf has 8, and the 15 s in which a run must go on leave 7 more than that
 
@@ -236,7 +237,7 @@ def test_wandb_mode_decides_where_the_settings_leave_it_open(tmp_path, server, m
 
 def test_users_mistakes_are_sentences(tmp_path, monkeypatch):
     """Each names the setting and what would work, and leaves no run open."""
-    with pytest.raises(UserError, match=r"tracking.mode=on is not one of auto, online"):
+    with pytest.raises(UserError, match=r"tracking.mode is on; there are auto, online"):
         Tracker(settings(tmp_path, "on"), name="n", config={})
     with pytest.raises(UserError, match=r"tracking.mode=online, but no W&B credentials.*login"):
         Tracker(settings(tmp_path, "online"), name="n", config={})

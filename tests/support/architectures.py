@@ -21,8 +21,10 @@ from mfcc_wavenet.config.settings import (
     WavenetSettings,
     WindowSettings,
 )
-from mfcc_wavenet.data.corpus import PACKAGE, Corpus, prepare
+from mfcc_wavenet.data.corpus import Corpus
 from mfcc_wavenet.data.mulaw import silence
+from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.sources import PACKAGE
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
@@ -64,7 +66,7 @@ class Architecture:
 
     @property
     def geometry(self) -> Geometry:
-        geometry = Geometry.of(FEATURES, self.upsampling, self.wavenet, self.window)
+        geometry = Geometry.of(FEATURES, self.upsampling, self.wavenet)
         return geometry if self.dilations is None else replace(geometry, dilations=self.dilations)
 
     def model(self, seed: int = 0) -> MfccInverter:
@@ -131,12 +133,7 @@ def corpus(quantization_channels: int = 300, lengths: tuple[int, ...] = LENGTHS)
 
 def windows(architecture: Architecture, seed: int = 0, lengths: tuple[int, ...] = LENGTHS) -> Windows:
     sound = corpus(architecture.wavenet.quantization_channels, lengths)
-    return Windows(sound, architecture.geometry, sound.statistics, SPEAKERS, seed)
-
-
-def frames_of(windows: Windows, utterance: int) -> np.ndarray:
-    """(F, K): the normalised frames of the whole utterance."""
-    return windows.statistics.normalise(windows.corpus.frames(utterance).T).T
+    return Windows(sound, architecture.geometry, architecture.window, sound.statistics, SPEAKERS, seed)
 
 
 @torch.no_grad()

@@ -6,9 +6,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.parse import GROUPS, parse
 from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.runs import records
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "mfcc_wavenet" / "data" / "demo"
@@ -32,7 +32,7 @@ SMALL = (
 def compose_settings(*overrides: str) -> Settings:
     """What `python run.py OVERRIDES` would train with."""
     GlobalHydra.instance().clear()
-    records.register()
+    experiments.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
     return parse({group: config[group] for group in GROUPS})

@@ -12,15 +12,12 @@ from optuna.distributions import CategoricalDistribution
 from support.settings import GROUPS, ROOT, compose_settings
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
+from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.geometry import Geometry
-from mfcc_wavenet.config.parse import parse, plain
+from mfcc_wavenet.config.parse import flat, parse, plain
 from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.data import mfcc as front_end
-from mfcc_wavenet.runs import records
-from mfcc_wavenet.runs.tracker import flat
 from mfcc_wavenet.sweep.file import SweepFile, read
 from mfcc_wavenet.sweep.search_space import Parameter, points
-from mfcc_wavenet.training import optimizer
 
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 DRAWS = 8  # of each file that draws
@@ -65,7 +62,7 @@ def runs(path) -> list[tuple[dict, list[str]]]:
 def composed(words: list[str]) -> tuple[Settings, dict]:
     """The settings that run.py would train with, and the config that its run would have in W&B."""
     GlobalHydra.instance().clear()
-    records.register()
+    experiments.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", words, return_hydra_config=True)
     settings = parse({group: OmegaConf.to_container(config[group], resolve=True) for group in GROUPS})
@@ -74,9 +71,7 @@ def composed(words: list[str]) -> tuple[Settings, dict]:
 
 def build(settings: Settings) -> Geometry:
     """What a run builds first, and what refuses settings that contradict themselves."""
-    front_end.check(settings.features)
-    optimizer.check(settings.optim)
-    return Geometry.of(settings.features, settings.upsampling, settings.wavenet, settings.window)
+    return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
 
 
 def test_there_are_the_three():

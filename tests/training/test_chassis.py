@@ -10,14 +10,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.settings import ROOT, SMALL
+from support.settings import ROOT, SMALL, compose_settings
 from support.wandb_runs import wandb
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.data.batch import Position
 from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.modes import with_settings
 from mfcc_wavenet.runs.history import score
 from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.schedule import learning_rate
 
 # Everything that has a state is on: jitter draws random numbers, averaging keeps a second model.
 STATEFUL = ("upsampling.jitter=0.2", "optim.ema_decay=0.9", "train.log_interval=7", "train.sample_interval=0")
@@ -131,27 +134,62 @@ def test_a_signal_ends_the_run_with_everything_saved(tmp_path, number, exit_code
 
 
 def test_non_finite_steps_are_skipped_and_then_refused(small, tmp_path):
-    """One bad batch changes no weight; more in a row than allowed end the run with a sentence."""
-    chassis = Chassis(small("train.most_bad_steps=2"), tmp_path)
-    good = chassis._batches()
+    """One bad batch changes no weight; more in a row than allowed end the run, at the next row, with a sentence."""
+    chassis = Chassis(small("train.max_bad_steps=2"), tmp_path)
+    good = chassis._batches(Position())
     bad = replace(next(good), frames=torch.full_like(next(good).frames, math.nan))
-    chassis.batches = iter([bad, next(good), bad, bad, bad])
+    batches = iter([bad, next(good), bad, bad, bad, next(good)])
     before = {name: tensor.clone() for name, tensor in chassis.model.state_dict().items()}
-    chassis.training_step()
+    chassis.training_step(batches)
     assert_equal(before, chassis.model.state_dict())
-    chassis.training_step()
+    chassis.training_step(batches)
     assert not torch.equal(before["wavenet.logits.bias"], chassis.model.wavenet.logits.bias)
     assert chassis.metrics.read()["loss"] > 0
-    chassis.training_step()
-    chassis.training_step()
+    chassis.training_step(batches)
+    chassis.training_step(batches)
+    chassis._refuse_divergence()
+    chassis.training_step(batches)
+    chassis.training_step(batches)  # a good one does not hide the three before it
     with pytest.raises(UserError, match=r"not finite in 3 steps in a row.*learning rate"):
-        chassis.training_step()
+        chassis._refuse_divergence()
+
+
+def test_a_run_without_a_finite_step_is_one_sentence(small, tmp_path):
+    """At a learning rate that no network survives, also where every step is a row."""
+    chassis = Chassis(small("optim.learning_rate=1e15", "train.log_interval=1", "train.steps=50"), tmp_path)
+    with pytest.raises(UserError, match=r"not finite in 6 steps in a row"):
+        chassis.train()
+
+
+def test_training_is_a_plain_loop(small, tmp_path):
+    """Fifty steps of the baseline's network are, bit for bit, those of the few lines that a textbook would have."""
+    settings = compose_settings(
+        "experiment=baseline", f"data.prepared={tmp_path / 'prepared'}", "tracking.mode=disabled", "train.steps=50",
+        "train.sample_utterances=0", "train.stop_at_zero=false", "optim.decay_steps=6400",
+    )  # fmt: skip
+    chassis = Chassis(settings, tmp_path / "run")
+    chassis.train()
+    torch.manual_seed(settings.train.seed)
+    model = build_model(settings, chassis.geometry, speakers=1)
+    adam = torch.optim.Adam(model.parameters(), fused=True)
+    position = Position()
+    for step in range(50):
+        batch = chassis.windows[position]
+        predictions = model.run(batch)
+        logits, target = predictions.pred.transpose(1, 2).flatten(0, 1), predictions.target.flatten()
+        nats = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+        adam.zero_grad()
+        ((nats * batch.mask.flatten()).sum() / batch.mask.sum()).backward()
+        adam.param_groups[0]["lr"] = learning_rate(settings.optim, step)
+        adam.step()
+        position = batch.after
+    assert_equal(chassis.model.state_dict(), model.state_dict())
 
 
 def test_contradicting_settings_are_refused_before_any_file_is_read(small, tmp_path):
     """The strides are wrong and so is the folder: it is the strides that are told of."""
     with pytest.raises(UserError, match=r"200.*160"):
-        Chassis(small("upsampling.strides=[200]", "data.root=/nowhere"), tmp_path)
+        Chassis(small("upsampling.strides=[200]", "upsampling.kernel_sizes=[200]", "data.root=/nowhere"), tmp_path)
 
 
 def test_the_same_command_gives_the_same_numbers(small, tmp_path):
@@ -168,9 +206,9 @@ def test_the_same_command_gives_the_same_numbers(small, tmp_path):
 def test_gradient_metrics_are_what_they_say(small, tmp_path):
     """update_ratio: norm of the step over norm of the weights; mfcc_grad: the slope of the loss at the frames."""
     chassis = Chassis(small("train.log_interval=1", "window.batch_size=2", "optim.warmup_steps=0"), tmp_path)
-    chassis.batches = chassis._batches()
+    batch = next(chassis._batches(Position()))
     before = [p.detach().clone() for p in chassis.model.upsampling.parameters()]
-    chassis.training_step()
+    chassis.training_step(iter([batch]))
     after = list(chassis.model.upsampling.parameters())
     norm = lambda tensors: math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))  # noqa: E731
     row = chassis.metrics.read()
@@ -178,7 +216,7 @@ def test_gradient_metrics_are_what_they_say(small, tmp_path):
         norm([a - b for a, b in zip(after, before)]) / norm(before), rel=1e-4
     )
     assert {"update_ratio_embedding", "update_ratio_layers", "update_ratio_head"} <= row.keys()
-    gradient = chassis.batch.frames.grad
+    gradient = batch.frames.grad
     assert gradient.abs().max() > 0
     assert row["mfcc_grad_mean"] == pytest.approx(float(gradient.mean()))
     assert row["mfcc_grad_sd"] == pytest.approx(float(gradient.std()))
@@ -187,11 +225,11 @@ def test_gradient_metrics_are_what_they_say(small, tmp_path):
 def test_clipping_and_averaging_do_what_they_say(small, tmp_path):
     """With clipping the gradient left behind has the limit's norm; the average trails the weights by its decay."""
     chassis = Chassis(small("optim.clip_grad_norm=0.01", "optim.ema_decay=0.5"), tmp_path)
-    chassis.batches = chassis._batches()
-    chassis.training_step()
+    batches = chassis._batches(Position())
+    chassis.training_step(batches)
     norm = torch.stack([p.grad.norm() for p in chassis.model.parameters()]).norm()
     assert float(norm) == pytest.approx(0.01, rel=1e-3)
     first = chassis.evaluated_model.wavenet.logits.bias.detach().clone()
-    chassis.training_step()
+    chassis.training_step(batches)
     now = chassis.model.wavenet.logits.bias.detach()
     torch.testing.assert_close(chassis.evaluated_model.wavenet.logits.bias.detach(), (first + now) / 2)

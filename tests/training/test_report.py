@@ -1,5 +1,7 @@
 """What a run leaves behind: the rows, sounds and pictures in W&B, and the files in its folder."""
 
+import contextlib
+import io
 import json
 import shlex
 from dataclasses import replace
@@ -21,7 +23,7 @@ from mfcc_wavenet.training.chassis import Chassis
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of 20 steps, logged offline by the real wandb: its Chassis, its results and its W&B directory."""
+    """A run of 20 steps, logged offline by the real wandb: its Chassis, results, W&B directory and what it printed."""
     from support.settings import SMALL, compose_settings
 
     folder = tmp_path_factory.mktemp("report")
@@ -30,9 +32,10 @@ def run(tmp_path_factory):
         "train.steps=20", "train.sample_interval=10", "train.evaluate_interval=10", "train.evaluate_below=2",
     )  # fmt: skip
     chassis = Chassis(settings, folder / "runs" / "a run", choices={"window": "samples500"})
-    results = chassis.train()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        results = chassis.train()
     (directory,) = (folder / "wandb").glob("offline-run-*")
-    return chassis, results, directory
+    return chassis, results, directory, printed.getvalue()
 
 
 def media(directory: Path, name: str) -> list[Path]:
@@ -42,7 +45,7 @@ def media(directory: Path, name: str) -> list[Path]:
 
 def test_every_value_of_metrics_is_in_the_offline_run(run):
     """Each logged row has each value that Metrics knows; evaluations and epochs are there too."""
-    chassis, _, directory = run
+    chassis, _, directory, _ = run
     train = [row for row in rows(directory) if "train/loss" in row]
     assert [row["step"] for row in train] == [5, 10, 15, 20]
     for row in train:
@@ -56,7 +59,7 @@ def test_every_value_of_metrics_is_in_the_offline_run(run):
 
 def test_the_score_is_in_every_row_and_in_the_summary(run):
     """It never rises once a whole pass was made, and ends as the error of the best pass."""
-    chassis, results, directory = run
+    chassis, results, directory, _ = run
     assert all("score" in row for row in rows(directory) if "train/loss" in row or "eval/wrong" in row)
     scores = [row["score"] for row in rows(directory) if row["step"] >= 10 and "score" in row]
     assert scores == sorted(scores, reverse=True)
@@ -67,7 +70,7 @@ def test_the_score_is_in_every_row_and_in_the_summary(run):
 
 def test_the_folder_holds_every_row_that_was_logged(run):
     """As W&B has them; a line that is not whole yet is left for later."""
-    chassis, _, directory = run
+    chassis, _, directory, _ = run
     path = chassis.folder / "history.jsonl"
     written = logged_rows(path)
     merged = [{k: v for row in written if row["step"] == step for k, v in row.items()} for step in (5, 10, 15, 20)]
@@ -93,7 +96,7 @@ def test_a_resumed_run_logs_no_row_twice(small, tmp_path):
 
 def test_original_and_generated_audio_are_in_the_offline_run(run):
     """Both are wav files of the right rate and length, and the original sounds as the corpus does."""
-    chassis, _, directory = run
+    chassis, _, directory, _ = run
     originals, copies = (media(directory, f"audio/01_lighthouse/{kind}") for kind in ("original", "generated"))
     assert len(originals) == len(copies) == 2  # at steps 10 and 20
     for path in originals + copies:
@@ -105,7 +108,7 @@ def test_original_and_generated_audio_are_in_the_offline_run(run):
 
 def test_spectrogram_pictures_are_in_the_offline_run(run):
     """Pictures that open, at every sample and at the end."""
-    _, _, directory = run
+    _, _, directory, _ = run
     pictures = media(directory, "spectrogram/01_lighthouse")
     assert len(pictures) == 2
     for path in [*pictures, *media(directory, "curves")]:
@@ -115,7 +118,7 @@ def test_spectrogram_pictures_are_in_the_offline_run(run):
 
 def test_config_and_summary_say_what_ran_and_what_came_out(run):
     """The config is flat, with the chosen options beside the settings; the summary holds the results."""
-    _, results, directory = run
+    _, results, directory, _ = run
     text = json.dumps(records(directory))
     assert "window.samples" in text and "samples500" in text
     assert f'"steps": {results["steps"]}' in text.replace("\\", "")
@@ -123,15 +126,16 @@ def test_config_and_summary_say_what_ran_and_what_came_out(run):
 
 def test_the_printed_command_looks_at_the_run(run):
     """The command that the run prints for the terminal is one that wandb understands: its reader finds the run."""
-    chassis, _, directory = run
-    folder = Path(shlex.split(chassis.commands["look at it"])[-1])
+    chassis, _, directory, printed = run
+    (command,) = (line for line in printed.splitlines() if line.startswith("look at it"))
+    folder = Path(shlex.split(command)[-1])
     assert folder == directory.parent
     assert chassis.run_id in wandb("leet", "inspect", "--json", str(folder))
 
 
 def test_the_folder_holds_results_sounds_and_pictures(run):
     """What the final table points at is there, and the originals are the corpus's."""
-    chassis, results, _ = run
+    chassis, results, *_ = run
     assert json.loads((chassis.folder / "results.json").read_text()) == results
     assert results["steps"] == 20 and results["samples"] == 3200 and results["reproduced"] is None
     for name in ("curves.png", "01_lighthouse.png"):

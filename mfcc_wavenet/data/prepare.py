@@ -1,0 +1,117 @@
+"""Audio files to a prepared corpus.
+
+A prepared corpus is a folder named by the digest of what it was made from (paths, sizes and times
+of the sources, and the front-end settings), so it is reused as long as nothing changed and made
+anew when anything did. It is written under a temporary name and renamed when it is whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import DataSettings, FeatureSettings
+from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.data.audio import read_audio
+from mfcc_wavenet.data.corpus import Corpus
+from mfcc_wavenet.data.mfcc import features
+from mfcc_wavenet.data.sources import Source, find_sources
+
+FORMAT = 1  # of the prepared folder; raise it when the layout or the meaning of its files changes
+
+
+def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> Corpus:
+    """The corpus of these sources, prepared now or taken as it was prepared before.
+
+    A file that cannot be used is named on stderr and left out; UserError when nothing is left.
+    """
+    sources = find_sources(data.root)
+    folder = Path(data.prepared) / _key(sources, data, front_end, quantization_channels)
+    if not (folder / "index.json").is_file():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
+            try:
+                _write(unfinished, sources, data.seconds, front_end, quantization_channels)
+                _rename(unfinished, folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+        except OSError as error:
+            raise UserError(
+                f"The prepared corpus could not be written to {folder.parent} ({error.strerror or error}); "
+                "data.prepared=FOLDER names another place."
+            ) from error
+    return Corpus(folder)
+
+
+def _utterances(
+    sources: list[Source], seconds: float | None, settings: FeatureSettings
+) -> Iterator[tuple[Source, np.ndarray]]:
+    """Each source with its audio, up to so many seconds in all; what cannot be used is named and left out."""
+    left = sys.maxsize if seconds is None else round(seconds * settings.sample_rate)
+    if left < settings.hop_length:
+        raise UserError(f"data.seconds={seconds}: shorter than one hop of {settings.hop_length} samples.")
+    refused = []
+    # leave=False: a bar that is done says nothing that the next line does not.
+    for source in tqdm(sources, desc="preparing", unit="file", leave=False, disable=None):
+        if left < settings.hop_length:
+            break
+        try:
+            audio = read_audio(source.path, settings.sample_rate, settings.hop_length)[:left]
+        except UserError as error:
+            refused.append(error)
+            tqdm.write(f"left out: {error}", file=sys.stderr)
+            continue
+        left -= len(audio)
+        yield source, audio
+    if len(refused) == len(sources):
+        raise UserError(f"None of {len(sources)} audio files can be used; the first: {refused[0]}")
+    if refused:
+        print(f"{len(refused)} of {len(sources)} files were left out.", file=sys.stderr)
+
+
+def _key(sources: list[Source], data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> str:
+    files = [(str(s.path.resolve()), s.speaker, s.path.stat().st_size, s.path.stat().st_mtime_ns) for s in sources]
+    recipe = [FORMAT, files, data.seconds, asdict(front_end), quantization_channels]
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+
+
+def _write(
+    folder: Path, sources: list[Source], seconds: float | None, settings: FeatureSettings, quantization_channels: int
+):
+    """Codes, frames and the index. The arrays grow on disk, so the corpus may be larger than memory."""
+    index = {"quantization_channels": quantization_channels, "names": [], "speakers": [], "samples": [], "frames": []}
+    digest = hashlib.sha256()
+    taken: set[str] = set()  # names; a list of all would be searched for every file
+    with open(folder / "codes.bin", "wb") as codes_file, open(folder / "frames.bin", "wb") as frames_file:
+        for source, audio in _utterances(sources, seconds, settings):
+            codes = mulaw.encode(audio, quantization_channels)
+            frames = np.ascontiguousarray(features(audio, settings).T)
+            for array, file in ((codes, codes_file), (frames, frames_file)):
+                file.write(array.tobytes())
+                digest.update(array.tobytes())
+            name = source.path.stem if source.path.stem not in taken else f"{source.path.stem}-{len(taken)}"
+            taken.add(name)
+            index["names"].append(name)
+            index["speakers"].append(source.speaker)
+            index["samples"].append(len(codes))
+            index["frames"].append(len(frames))
+    index["digest"] = digest.hexdigest()
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def _rename(unfinished: Path, folder: Path):
+    try:
+        os.rename(unfinished, folder)
+    except OSError:
+        if not (folder / "index.json").is_file():  # another process was faster: its corpus is the same
+            raise

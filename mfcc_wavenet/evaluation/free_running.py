@@ -1,0 +1,69 @@
+"""What a model generates free-running, from MFCCs alone, next to the audio that they are of."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Integer
+from tqdm import tqdm
+
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data.mulaw import decode
+from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.windows import Windows
+from mfcc_wavenet.generation.generator import Generator
+from mfcc_wavenet.models.base import Model
+from mfcc_wavenet.models.checkpoint import Checkpoint
+
+
+class Sample(NamedTuple):
+    """An utterance and what a model makes of its MFCCs, as amplitudes in [-1, 1]."""
+
+    name: str
+    original: Float32[np.ndarray, " samples"]
+    generated: Float32[np.ndarray, " samples"]
+
+
+def corpus_windows(checkpoint: Checkpoint) -> Windows:
+    """The corpus of the checkpoint's settings, normalised and indexed as its model expects."""
+    settings = checkpoint.settings
+    corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
+    return Windows(
+        corpus, checkpoint.geometry, settings.window, checkpoint.statistics, checkpoint.speakers, settings.train.seed
+    )
+
+
+def generated(
+    model: Model, windows: Windows, utterances: Sequence[int], max_samples: int | None = None
+) -> list[Integer[np.ndarray, " _"]]:
+    """Greedy free-running codes of each of these utterances, from its MFCCs and its length alone.
+
+    max_samples: of each utterance; None: all of it.
+    """
+    corpus = windows.corpus
+    lengths = [min(corpus.lengths[utterance], max_samples or corpus.samples) for utterance in utterances]
+    with tqdm(total=sum(lengths), desc="generating", unit="sample", leave=False, disable=None) as bar:
+        return Generator(model).generate_all(
+            [windows.frames(utterance) for utterance in utterances],
+            [windows.speaker_index[utterance] for utterance in utterances],
+            lengths,
+            progress=bar.update,
+        )
+
+
+def first_utterances(model: Model, windows: Windows, settings: Settings) -> Iterator[Sample]:
+    """The start of each of the first utterances, as train.sample_utterances and train.sample_seconds say, inverted."""
+    corpus = windows.corpus
+    max_samples = round(settings.train.sample_seconds * settings.features.sample_rate)
+    utterances = range(min(settings.train.sample_utterances, len(corpus)) if max_samples else 0)
+    for utterance, codes in zip(utterances, generated(model, windows, utterances, max_samples)):
+        original = corpus.codes(utterance)[:max_samples]
+        amplitudes = (decode(c, corpus.quantization_channels) for c in (original, codes))
+        yield Sample(corpus.names[utterance], *amplitudes)
+
+
+def reproduced(model: Model, windows: Windows) -> int:
+    """Samples that free-running generation gives back exactly, over all utterances."""
+    utterances = range(len(windows.corpus))
+    codes = generated(model, windows, utterances)
+    return sum(int((copy == windows.corpus.codes(utterance)).sum()) for utterance, copy in zip(utterances, codes))

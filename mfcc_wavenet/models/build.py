@@ -1,0 +1,14 @@
+"""Settings to a model."""
+
+from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.models.base import Model
+from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+
+
+def build_model(settings: Settings, geometry: Geometry, speakers: int) -> Model:
+    """The model that these settings describe, its weights drawn from torch's global generator.
+
+    speakers: how many there are to tell apart.
+    """
+    return MfccInverter(geometry, settings.upsampling, settings.wavenet, settings.features.channels, speakers)

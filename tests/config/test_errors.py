@@ -1,0 +1,58 @@
+"""Every command ends with the same exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from support.settings import ROOT
+
+from mfcc_wavenet.config.errors import Interrupted, UserError, exit_codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("It is so."), 2, "It is so.\n"),
+        (Interrupted("Stopped.", signal.SIGTERM), 143, "Stopped.\n"),
+        (KeyboardInterrupt(), 130, "Stopped by Ctrl-C.\n"),
+    ],
+)
+def test_an_end_is_one_sentence_and_its_code(capsys, error, code, said):
+    @exit_codes
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code and capsys.readouterr().err == said
+
+
+def test_a_program_error_stays_a_traceback():
+    """Hiding it would hide a fault of ours."""
+
+    @exit_codes
+    def main() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_a_reader_that_goes_away_ends_quietly():
+    """As in `python -m mfcc_wavenet.bench generate | head -1`."""
+    program = (
+        "from mfcc_wavenet.config.errors import exit_codes\n"
+        "@exit_codes\n"
+        "def main():\n"
+        "    while True: print('line', flush=True)\n"
+        "main()"
+    )
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    os.close(write)
+    os.close(read)
+    assert process.communicate()[1] == "" and process.returncode == 1

@@ -1,0 +1,44 @@
+"""Files are written whole or not at all, and names become the names of files."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.disks import files_of_at_most
+
+from mfcc_wavenet.config.files import MAX_NAME_CHARACTERS, replacing, slug, write_json, write_text
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    """On a full disk, and where the writer itself fails: the former content stays, and nothing else is left."""
+    path = tmp_path / "new" / "file"
+    write_text(path, "former")
+    with files_of_at_most(100), pytest.raises(OSError):
+        write_text(path, "x" * 1000)
+    with pytest.raises(ZeroDivisionError), replacing(path) as unfinished:
+        unfinished.write_text("half")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "former" and os.listdir(path.parent) == ["file"]
+    write_json(path, {"ü": 1})
+    assert path.read_text() == '{\n  "\\u00fc": 1\n}\n'
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    """Each has a temporary file of its own; the last one to finish wins, whole."""
+    path = tmp_path / "file"
+    with replacing(path) as one, replacing(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one" and os.listdir(tmp_path) == ["file"]
+
+
+@given(st.text(min_size=1))
+def test_a_slug_is_a_name_that_a_shell_reads_as_it_stands(name):
+    assert set(slug(name)) <= set(name) | set("-0123456789abcdef") and not set(slug(name)) & set(" /$'\"\\\n")
+    assert 0 < len(slug(name)) <= MAX_NAME_CHARACTERS
+
+
+def test_long_names_stay_different():
+    names = ["x" * 300 + end for end in ("a", "b")]
+    assert slug(names[0]) != slug(names[1]) and len(slug(names[0])) == MAX_NAME_CHARACTERS

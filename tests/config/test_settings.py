@@ -1,0 +1,144 @@
+"""Every group of settings refuses by itself what it cannot mean, in one sentence."""
+
+import warnings
+from dataclasses import replace
+
+import hypothesis.strategies as st
+import librosa
+import pytest
+from hypothesis import given
+from support.architectures import examples
+from support.settings import compose_settings
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import Sampling
+
+DEFAULTS = compose_settings("optim.warmup_steps=10", "optim.decay_steps=110", "features.n_fft=512")
+
+
+def refused(group: str, changes: dict) -> str:
+    """The sentence with which these changes of a group are refused."""
+    with pytest.raises(UserError) as error:
+        replace(getattr(DEFAULTS, group), **changes)
+    sentence = str(error.value)
+    assert sentence.endswith(".") and "\n" not in sentence
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("mistake", "named"),
+    [
+        ({"hop_length": 0}, ["hop_length", "0", "at least 1"]),
+        ({"sample_rate": -16000}, ["sample_rate", "-16000", "at least 1"]),
+        ({"n_fft": 511}, ["n_fft", "511", "even"]),
+        ({"win_length": 600}, ["win_length", "600", "n_fft", "512"]),
+        ({"n_mfcc": 81}, ["n_mfcc", "81", "n_mels", "80"]),
+        ({"n_mels": 200}, ["n_mels", "200", "n_fft", "512"]),
+        ({"delta_order": 3}, ["delta_order", "3", "0, 1, 2"]),
+        ({"delta_width": 4}, ["delta_width", "4", "odd"]),
+        ({"delta_width": 1}, ["delta_width", "1", "at least 3"]),
+        ({"backend": "kaldi"}, ["backend", "kaldi", "librosa", "torchaudio"]),
+    ],
+)
+def test_features(mistake, named):
+    assert all(word in refused("features", mistake) for word in named)
+
+
+@examples(200)
+@given(
+    sample_rate=st.sampled_from([1000, 8000, 16000, 22050, 48000]),
+    n_fft=st.integers(8, 512).map(lambda half: 2 * half),
+    n_mels=st.integers(1, 300),
+)
+def test_refused_for_empty_filters_exactly_when_one_is_empty(sample_rate, n_fft, n_mels):
+    changes = {"sample_rate": sample_rate, "n_fft": n_fft, "win_length": n_fft, "n_mels": n_mels, "n_mfcc": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # librosa's own, about empty filters
+        filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels)
+    try:
+        replace(DEFAULTS.features, **changes)
+        refused = False
+    except UserError:
+        refused = True
+    assert refused == (filters.max(axis=1) == 0).any()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "named"),
+    [
+        ({"kernel_sizes": (4, 8, 8)}, ["upsampling.strides", "1", "upsampling.kernel_sizes", "3"]),
+        ({"kernel_sizes": (3,)}, ["upsampling.kernel_sizes", "3", "stride 160"]),
+        ({"frame_kernel_size": 0}, ["upsampling.frame_kernel_size", "0", "at least 1"]),
+        ({"channels": 0}, ["upsampling.channels", "0", "at least 1"]),
+        ({"frame_channels": (8, 0)}, ["upsampling.frame_channels", "[8, 0]", "from 1 on"]),
+        ({"strides": (), "kernel_sizes": ()}, ["upsampling.strides", "[]", "one or more"]),
+        ({"jitter": 1.5}, ["upsampling.jitter", "1.5", "at most 1"]),
+    ],
+)
+def test_upsampling(mistake, named):
+    assert all(word in refused("upsampling", mistake) for word in named)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "named"),
+    [
+        ({"kernel_size": 1}, ["wavenet.kernel_size", "1", "at least 2"]),
+        ({"blocks": 0}, ["wavenet.blocks", "0", "at least 1"]),
+        ({"layers_per_block": -1}, ["wavenet.layers_per_block", "-1", "at least 1"]),
+        ({"layers_per_block": 40}, ["wavenet.layers_per_block", "40", "at most 20"]),
+        ({"gate_channels": 0}, ["wavenet.gate_channels", "0", "at least 1"]),
+        ({"quantization_channels": 1}, ["wavenet.quantization_channels", "is 1", "2 to 65536"]),
+        ({"quantization_channels": 65537}, ["wavenet.quantization_channels", "is 65537", "2 to 65536"]),
+    ],
+)
+def test_wavenet(mistake, named):
+    assert all(word in refused("wavenet", mistake) for word in named)
+
+
+@pytest.mark.parametrize(("name", "value"), [("samples", 0), ("batch_size", -2)])
+def test_window(name, value):
+    assert refused("window", {name: value}) == f"window.{name} is {value}; it must be at least 1."
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer": "sgd"}, ["sgd", "adam, adamw"]),
+        ({"schedule": "exponential"}, ["exponential", "constant, linear, cosine, step"]),
+        ({"warmup_steps": 110}, ["decay_steps is 110", "warmup_steps is 110", "after the warm-up"]),
+        ({"schedule": "cosine", "decay_steps": 0}, ["decay_steps is 0", "warmup_steps is 10"]),
+        ({"milestones": (1, 2), "milestone_factors": (0.5,)}, ["milestones has 2", "milestone_factors 1"]),
+        ({"milestones": (2, 1), "milestone_factors": (0.5, 0.1)}, ["milestones is [2, 1]", "ascend"]),
+        ({"betas": (0.9, 1.0)}, ["betas is [0.9, 1.0]", "less than 1"]),
+        ({"ema_decay": 1.0}, ["ema_decay is 1.0", "less than 1"]),
+    ],
+)
+def test_optim(changes, words):
+    assert all(word in refused("optim", changes) for word in words)
+
+
+@pytest.mark.parametrize("changes", [{}, *({"schedule": name, "decay_steps": 0} for name in ("constant", "step"))])
+def test_what_a_schedule_does_not_use_is_not_held_against_it(changes):
+    """A constant rate needs no decay_steps."""
+    replace(DEFAULTS.optim, **changes)
+
+
+def test_tracking():
+    assert refused("tracking", {"mode": "sometimes"}) == (
+        "tracking.mode is sometimes; there are auto, online, offline, disabled."
+    )
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ({"temperature": -0.5}, "temperature=-0.5"),
+        ({"temperature": float("nan")}, "temperature=nan"),
+        ({"temperature": float("inf")}, "finite"),
+        ({"top_k": -1}, "top_k=-1"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_sampling(mistake, words):
+    with pytest.raises(UserError, match=words):
+        Sampling(**mistake)
