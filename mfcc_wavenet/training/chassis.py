@@ -31,6 +31,7 @@ from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs.history import forget_rows_after, samples_to_zero, score
 from mfcc_wavenet.runs.interrupt import Interruption, leave_signals_to_parent
 from mfcc_wavenet.runs.tracker import Tracker
+from mfcc_wavenet.training.device import pick_device
 from mfcc_wavenet.training.metrics import Metrics
 from mfcc_wavenet.training.optimizer import copies, make_optimizer, relative_change, take_step, update_average
 from mfcc_wavenet.training.report import Report, table
@@ -338,14 +339,3 @@ class Chassis:
 def every(interval: int, step: int) -> bool:
     """Whether the step is a multiple of the interval; an interval of 0 means never."""
     return interval > 0 and step % interval == 0
-
-
-def pick_device(name: str) -> torch.device:
-    """The named device; auto is cuda where there is one, else cpu."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name).item()
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"train.device={name}: torch cannot use it ({str(error).splitlines()[0]}).") from error

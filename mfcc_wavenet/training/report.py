@@ -29,6 +29,7 @@ class Report:
         self.sample_rate = sample_rate
         interval = TERMINAL_SECONDS if sys.stderr.isatty() else LOG_SECONDS
         self.bar = tqdm(total=steps, unit="step", mininterval=interval)
+        self.rate = ""  # of the latest row, which stays on the bar
 
     def __enter__(self) -> "Report":
         return self
@@ -44,8 +45,8 @@ class Report:
         logged = {f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}
         self._log(logged, score, step)
         if "loss" in values:
-            wrong = f"about {round(values['error'] * self.samples):,}"
-            self._show(epochs, values["loss"], wrong, f", {values['samples_per_second']:,.0f} samples/s")
+            self.rate = f", {values['samples_per_second']:,.0f} samples/s"
+            self._show(epochs, values["loss"], f"about {round(values['error'] * self.samples):,}")
 
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced, score: float) -> None:
         """A teacher-forced pass over everything."""
@@ -89,8 +90,8 @@ class Report:
         self.tracker.log(values, step)
         append_row(self.folder / HISTORY, {"step": step, **values})
 
-    def _show(self, epochs: float, nats: float, wrong: str, rate: str = "") -> None:
-        self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.samples:,}{rate}")
+    def _show(self, epochs: float, nats: float, wrong: str) -> None:
+        self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.samples:,}{self.rate}")
 
 
 def table(folder: Path, commands: dict[str, str]) -> str:
