@@ -13,12 +13,12 @@ from mfcc_wavenet.config.files import write_text
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mfcc_wavenet.compare", description="Compares runs on one page.")
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="an offline W&B run, a run's folder, an experiment, or a folder of them"
+        "runs", nargs="+", metavar="RUN", help="an offline W&B run, a run's folder, an experiment, or a folder of these"
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("compare.html"), help="default: compare.html")
-    parser.add_argument("--metrics", default="", metavar="NAME,NAME", help="the curves shown at first")
+    parser.add_argument("--metrics", default="", metavar="NAME,NAME", help="the curves to show at first")
     parser.add_argument("--title", default="Comparison of runs")
-    parser.add_argument("--no-audio", dest="audio", action="store_false", help="a smaller page without sounds")
+    parser.add_argument("--no-audio", dest="audio", action="store_false", help="a smaller page, without sounds")
     given = parser.parse_args()
     runs = read(given.runs, given.audio)
     text = page(runs, [name for name in given.metrics.split(",") if name], given.title)

@@ -1,7 +1,7 @@
-"""What a sweep draws its settings from: W&B's distributions, expressed in the three that Optuna searches.
+"""What a sweep draws its settings from: W&B's distributions, expressed in the three that Optuna samples.
 
-Optuna draws numbers, whole numbers and words. Where a distribution of W&B's is one of these, it is searched as it is;
-where it is another (normal, beta, words with probabilities) its quantile is searched, between 0 and 1.
+Optuna draws floats, integers and categories. Where a distribution of W&B's is one of these, it is used directly; for
+the others (normal, beta, categories with probabilities) Optuna draws a quantile between 0 and 1.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy import stats
 from scipy.stats.distributions import rv_frozen
 
-# By name: the keys that a parameter must have, and those that it may have.
+# By name: the keys that a parameter must have, and the optional ones.
 BOUNDS = ("min", "max")
 DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "constant": (("value",), ()),
@@ -37,60 +37,60 @@ DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "beta": ((), ("a", "b")),
     "q_beta": ((), ("a", "b", "q")),
 }
-GRID = ("constant", "categorical", "int_uniform", "q_uniform")  # W&B's, too
-TAIL = 1e-6  # of a distribution without end, left out on either side
+GRID = ("constant", "categorical", "int_uniform", "q_uniform")  # as in W&B
+TAIL = 1e-6  # of an unbounded distribution, cut off on either side
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A setting that a sweep varies, or keeps constant."""
+    """A setting that a sweep varies or keeps constant."""
 
     name: str
-    given: dict[str, Any]  # what the sweep file says of it
+    given: dict[str, Any]  # its keys in the sweep file, and the distribution's name
     distribution: BaseDistribution | None  # what Optuna draws from; None: a constant
     value: Callable[[Any], Any]  # what the run is given for what Optuna drew
-    choices: tuple[Any, ...] = ()  # the values that it can take, if they are listed
-    grid: tuple[Any, ...] | None = None  # what Optuna would have to draw for each point of a grid; None: it has none
+    choices: tuple[Any, ...] = ()  # its possible values, if they are listed
+    grid: tuple[Any, ...] | None = None  # what Optuna draws at each point of a grid; None: it has no grid
 
 
 def parameter(name: str, distribution: str, given: dict[str, Any]) -> Parameter:
-    """The parameter that a sweep file describes; given: what it says, of that distribution's keys."""
+    """A parameter of that distribution; given: its keys and values in the sweep file."""
     given = {**given, "distribution": distribution}
     if distribution == "constant":
         return Parameter(name, given, None, lambda _: given["value"], (given["value"],), ())
     if distribution in ("categorical", "categorical_w_probabilities"):
-        return _words(name, given)
+        return _categorical(name, given)
     if distribution == "int_uniform":
         low, high = given["min"], given["max"]
         return Parameter(name, given, IntDistribution(low, high), int, grid=tuple(range(low, high + 1)))
     kind = distribution.removeprefix("q_")
     quantum = given.get("q", 1.0) if kind != distribution else None
-    searched, transform = _numbers(kind, **{key: given[key] for key in given.keys() - {"distribution", "q"}})
+    drawn_from, transform = _numbers(kind, **{key: given[key] for key in given.keys() - {"distribution", "q"}})
     # W&B's grid ends below max, as numpy.arange does.
     grid = tuple(np.arange(given["min"], given["max"], quantum).tolist()) if distribution == "q_uniform" else None
-    return Parameter(name, given, searched, lambda drawn: _quantised(transform(drawn), quantum), grid=grid)
+    return Parameter(name, given, drawn_from, lambda drawn: _quantised(transform(drawn), quantum), grid=grid)
 
 
 def points(parameters: tuple[Parameter, ...]) -> list[dict[str, Any]]:
-    """All combinations of a grid, as Optuna would draw them; the last parameter varies fastest."""
+    """All combinations of a grid, as Optuna draws them; the last parameter varies fastest."""
     varied = [parameter for parameter in parameters if parameter.distribution is not None]
     return [dict(zip([p.name for p in varied], point)) for point in product(*(p.grid for p in varied))]
 
 
-def _words(name: str, given: dict[str, Any]) -> Parameter:
-    """Optuna tells words apart, not lists or nothing; str() is what a command line makes of all of them."""
+def _categorical(name: str, given: dict[str, Any]) -> Parameter:
+    """Optuna takes no lists and no None as categories; str() is what a command line makes of all of them."""
     values = given["values"]
     if "probabilities" not in given:
-        words = {str(value): value for value in values}
-        distribution = CategoricalDistribution(list(words))
-        return Parameter(name, given, distribution, words.__getitem__, tuple(values), tuple(words))
-    ends = np.cumsum(given["probabilities"])[:-1]  # the last one would be 1, but for rounding
+        by_name = {str(value): value for value in values}
+        distribution = CategoricalDistribution(list(by_name))
+        return Parameter(name, given, distribution, by_name.__getitem__, tuple(values), tuple(by_name))
+    ends = np.cumsum(given["probabilities"])[:-1]  # without the last one, which is 1 up to rounding
     at_quantile = lambda drawn: values[int(np.searchsorted(ends, drawn, side="right"))]  # noqa: E731
     return Parameter(name, given, FloatDistribution(0.0, 1.0), at_quantile, tuple(values))
 
 
 def _numbers(kind: str, **given: int | float) -> tuple[FloatDistribution, Callable[[float], float]]:
-    """What is searched, and what becomes of it; bounds of log_uniform are the logarithms of the numbers."""
+    """What Optuna draws, and the value that follows from it; bounds of log_uniform are natural logarithms."""
     if "min" in given:
         low, high = float(given["min"]), float(given["max"])
         if kind == "log_uniform":

@@ -32,7 +32,7 @@ IDS = [case[0] for case in CASES]
 
 
 def at(quantile: float, searched: FloatDistribution) -> float:
-    """What Optuna draws at that share of its range."""
+    """What Optuna draws at that fraction of its range."""
     if searched.log:
         return exp(log(searched.low) + quantile * (log(searched.high) - log(searched.low)))
     return searched.low + quantile * (searched.high - searched.low)
@@ -40,7 +40,7 @@ def at(quantile: float, searched: FloatDistribution) -> float:
 
 @pytest.mark.parametrize(("distribution", "keys", "expected"), CASES, ids=IDS)
 def test_a_distribution_has_its_quantiles(distribution, keys, expected):
-    """And a whole quantum gives whole numbers, which is what a setting that counts something takes."""
+    """An integer quantum gives integers, which a setting that counts something needs."""
     drawn = parameter("x", distribution, keys)
     values = [drawn.value(at(quantile, drawn.distribution)) for quantile in (0.1, 0.5, 0.9)]
     if distribution.startswith("categorical"):
@@ -51,26 +51,26 @@ def test_a_distribution_has_its_quantiles(distribution, keys, expected):
 
 
 def test_every_distribution_has_a_case():
-    """Constants, words and whole numbers below."""
+    """Constants, categories and integers have theirs below."""
     assert set(DISTRIBUTIONS) - set(IDS) == {"constant", "categorical", "int_uniform"}
 
 
 @given(st.floats(0, 1))
-def test_words_with_probabilities_are_always_words(quantile):
-    """At the ends, too, where sums of shares are not quite 1."""
+def test_categories_with_probabilities_are_always_categories(quantile):
+    """At the ends as well, where sums of probabilities are not exactly 1."""
     drawn = parameter("x", "categorical_w_probabilities", {"values": [0, 1, 2], "probabilities": [0.1, 0.2, 0.7]})
     assert drawn.value(quantile) == (0 if quantile < 0.1 else 1 if quantile < 0.1 + 0.2 else 2)
 
 
-def test_words_keep_their_type():
-    """Optuna tells them apart by what a command line would say; the run is given the value itself."""
+def test_categories_keep_their_type():
+    """Optuna distinguishes them by their text on a command line; the run gets the value itself."""
     drawn = parameter("x", "categorical", {"values": [3, 2.5, None, "a", [16, 16]]})
     assert drawn.distribution == CategoricalDistribution(["3", "2.5", "None", "a", "[16, 16]"])
-    assert [drawn.value(word) for word in drawn.distribution.choices] == [3, 2.5, None, "a", [16, 16]]
+    assert [drawn.value(choice) for choice in drawn.distribution.choices] == [3, 2.5, None, "a", [16, 16]]
 
 
-def test_whole_numbers_and_constants():
-    """Both ends belong to it; a constant is not searched."""
+def test_integers_and_constants():
+    """Both ends are included; a constant is not drawn."""
     drawn = parameter("x", "int_uniform", {"min": 3, "max": 5})
     assert (drawn.distribution, drawn.grid) == (IntDistribution(3, 5), (3, 4, 5))
     constant = parameter("x", "constant", {"value": None})
@@ -78,7 +78,7 @@ def test_whole_numbers_and_constants():
 
 
 def test_a_grid_is_every_combination():
-    """Of what is varied; constants are in each of them."""
+    """Of what varies; constants are not part of it."""
     parameters = (
         parameter("a", "categorical", {"values": ["u", 7]}),
         parameter("b", "constant", {"value": 1}),
