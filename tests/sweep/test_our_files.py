@@ -1,6 +1,8 @@
 """The sweep files of the repository: W&B takes them, and every value that they can produce reaches a run."""
 
+import json
 import random
+import re
 from functools import cache
 
 import pytest
@@ -95,6 +97,20 @@ def test_the_agent_starts_run_py_with_bare_settings(path):
     config = yaml.safe_load(path.read_text())
     assert config["command"] == ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
     assert (config["program"], config["metric"]) == ("run.py", {"name": "score", "goal": "minimize"})
+
+
+def test_figures_of_the_baseline_are_the_records():
+    """What the comments say of the baseline, and its length, which every run is trained on."""
+    record = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())
+    figures = {"epochs": f"{record['epochs']:.1f}", "samples": f"{record['samples']:,}"}
+    quoted = []
+    for path in FILES:
+        comments = " ".join(re.findall(r"# (.*)", path.read_text()))
+        of_the_baseline = re.findall(r"(?:baseline|first sentence)[^.,;]*?([\d,.]*\d) ?(\w*)", comments)
+        assert all(figures.get(unit) == figure for figure, unit in of_the_baseline), of_the_baseline
+        quoted += of_the_baseline
+        assert read(path).parameters[0].given["value"] == record["samples"] / 16000
+    assert {unit for _, unit in quoted} == figures.keys()
 
 
 def test_all_windows_see_equally_many_samples():
