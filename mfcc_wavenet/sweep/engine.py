@@ -9,7 +9,6 @@ import json
 import math
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,15 +17,14 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
 from mfcc_wavenet.config.files import HISTORY, RESULTS
-from mfcc_wavenet.config.parse import near, setting_names
 from mfcc_wavenet.runs.history import logged_rows
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.sweep import report
-from mfcc_wavenet.sweep.file import RUN_PY, SweepFile, read
+from mfcc_wavenet.sweep.command import command, parse_overrides
+from mfcc_wavenet.sweep.file import SweepFile, read
 from mfcc_wavenet.sweep.trials import Run, Trials, rows
 
 POLL_SECONDS = 0.5
@@ -54,7 +52,7 @@ def sweep(
     """
     file = read(path)
     file = replace(file, name=name or file.name)
-    settings = _settings(overrides or [], file.program)
+    settings = parse_overrides(overrides or [], file.program)
     if not Path(file.program).is_file():
         raise UserError(f"{path}: there is no program {file.program} here ({Path.cwd()}).")
     max_runs = min((bound for bound in (count, file.run_cap) if bound is not None), default=None)
@@ -69,29 +67,6 @@ def sweep(
     except (StorageInternalError, SQLAlchemyError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"The sweep's database failed ({reason}); the same command resumes once it works.") from error
-
-
-def _settings(overrides: list[str], program: str) -> dict[str, str]:
-    settings = {}
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise UserError(f"{override!r} is not a setting; settings are given as NAME=VALUE.")
-        if key in ("name", "mode", "checkpoint", "restart"):
-            raise UserError(f"{override}: {key} cannot be set in a sweep, which trains its runs and names them itself.")
-        if Path(program).name == RUN_PY and key not in (names := setting_names()):
-            raise UserError(f"{key} is not a setting; {near(key, names)}")
-        settings[key] = value
-    return settings
-
-
-def command(file: SweepFile, arguments: dict[str, Any]) -> list[str]:
-    """What W&B's agent would start for these arguments, with this Python."""
-    macros = create_sweep_command_args({"args": {key: {"value": value} for key, value in arguments.items()}})
-    macros |= {"env": ["/usr/bin/env"], "interpreter": [sys.executable], "program": [file.program]}
-    chunks = create_sweep_command(list(file.command))
-    is_macro = [chunk.startswith("${") and chunk.endswith("}") for chunk in chunks]
-    return [word for chunk, macro in zip(chunks, is_macro) for word in (macros[chunk[2:-1]] if macro else [chunk])]
 
 
 @dataclass

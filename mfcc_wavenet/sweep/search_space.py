@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from scipy import stats
-from scipy.stats.distributions import rv_frozen
 
 # By name: the keys that a parameter must have, and the optional ones.
 BOUNDS = ("min", "max")
@@ -98,15 +96,20 @@ def _numbers(kind: str, **given: int | float) -> tuple[FloatDistribution, Callab
         if kind == "inv_log_uniform":
             low, high = exp(-high), exp(-low)
         return FloatDistribution(low, high, log=kind != "uniform"), float
-    return FloatDistribution(TAIL, 1 - TAIL), lambda drawn: float(_shape(kind, **given).ppf(drawn))
+    quantile = _quantile_function(kind, **given)
+    return FloatDistribution(TAIL, 1 - TAIL), lambda drawn: float(quantile(drawn))
 
 
-def _shape(kind: str, mu: int | float = 0, sigma: int | float = 1, a: int | float = 1, b: int | float = 1) -> rv_frozen:
+def _quantile_function(
+    kind: str, mu: int | float = 0, sigma: int | float = 1, a: int | float = 1, b: int | float = 1
+) -> Callable[[float], float]:
+    from scipy import stats  # takes most of a second, which most sweeps need not wait for
+
     if kind == "normal":
-        return stats.norm(mu, sigma)
+        return stats.norm(mu, sigma).ppf
     if kind == "log_normal":
-        return stats.lognorm(sigma, scale=exp(mu))
-    return stats.beta(a, b)
+        return stats.lognorm(sigma, scale=exp(mu)).ppf
+    return stats.beta(a, b).ppf
 
 
 def _quantised(value: float, quantum: int | float | None) -> int | float:
