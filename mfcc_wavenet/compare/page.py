@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from jaxtyping import Float32, Float64, Int
 from jinja2 import Environment, PackageLoader
 
 from mfcc_wavenet.compare.reader import Run, Sound
@@ -124,13 +125,15 @@ def _curves(run: Run, max_points: int) -> dict:
     }
 
 
-def _at_all_rows(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _at_all_rows(
+    steps: Float64[np.ndarray, " rows"], values: Float64[np.ndarray, " rows"]
+) -> Float64[np.ndarray, " rows"]:
     """Values that only some rows have, such as the samples seen, interpolated linearly at all rows."""
     known = np.isfinite(values)
     return np.interp(steps, steps[known], values[known])
 
 
-def _rows(values: np.ndarray, max_points: int) -> np.ndarray:
+def _rows(values: Float64[np.ndarray, " rows"], max_points: int) -> Int[np.ndarray, " points"]:
     """The rows that have a value, thinned out to at most max_points: each segment keeps its two extremes."""
     rows = np.flatnonzero(np.isfinite(values))
     if len(rows) <= max_points:
@@ -139,7 +142,7 @@ def _rows(values: np.ndarray, max_points: int) -> np.ndarray:
     return np.unique([segment[find(values[segment])] for segment in segments for find in (np.argmin, np.argmax)])
 
 
-def _rounded(values: np.ndarray) -> list[float | int]:
+def _rounded(values: Float64[np.ndarray, " rows"]) -> list[float | int]:
     """Integers exactly, others to DIGITS digits."""
     return [int(value) if value.is_integer() else float(f"{value:.{DIGITS}g}") for value in values.tolist()]
 
@@ -181,7 +184,9 @@ def _utterance(name: str, sample_rate: int, group: list[tuple[int, Sound]]) -> d
     }
 
 
-def _verdict(original: np.ndarray, generated: np.ndarray) -> str:
+def _verdict(
+    original: Float32[np.ndarray, " original_samples"], generated: Float32[np.ndarray, " generated_samples"]
+) -> str:
     if np.array_equal(original, generated):
         return "identical, sample for sample"
     common = min(len(original), len(generated))
@@ -192,7 +197,7 @@ def _verdict(original: np.ndarray, generated: np.ndarray) -> str:
     return f"signal to difference {10 * np.log10(signal / noise):.1f} dB"
 
 
-def _flac(wav: np.ndarray, sample_rate: int) -> bytes:
+def _flac(wav: Float32[np.ndarray, " samples"], sample_rate: int) -> bytes:
     """FLAC, which every browser plays, is half the size of WAV."""
     file = io.BytesIO()
     soundfile.write(file, wav, sample_rate, format="FLAC", subtype="PCM_16")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
@@ -33,8 +34,8 @@ class Sound:
     """An utterance and what a run generated from its MFCCs; the two may differ in length."""
 
     sample_rate: int  # Hz
-    original: np.ndarray  # (samples,), in [-1, 1]
-    generated: np.ndarray  # likewise
+    original: Float32[np.ndarray, " original_samples"]  # amplitudes in [-1, 1]
+    generated: Float32[np.ndarray, " generated_samples"]  # likewise
 
 
 @dataclass(frozen=True)
