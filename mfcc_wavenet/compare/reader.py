@@ -114,19 +114,27 @@ def _unique_names(runs: list[Run]) -> list[Run]:
 
 def _from_folder(folder: Path, audio: bool) -> Run:
     checkpoint = checkpoints.load(folder / CHECKPOINT)
-    results = folder / RESULTS
-    try:
-        measured = json.loads(results.read_text()) if results.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{results} is not JSON ({error}).") from error
     return Run(
         name=folder.name,
         source=_short(folder),
         settings=flat(plain(checkpoint.settings)),
-        results=measured,
+        results=_results(folder / RESULTS),
         history=[_numbers(row) for row in logged_rows(folder / HISTORY)],
         sounds=(_from_files(folder, checkpoint) if checkpoint.training else _generated(checkpoint)) if audio else {},
     )
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """What is in the file; nothing if there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        results = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}).") from error
+    if not isinstance(results, dict):
+        raise UserError(f"{path} does not hold the results of a run: it is not a JSON object.")
+    return results
 
 
 def _from_files(folder: Path, checkpoint: Checkpoint) -> dict[str, Sound]:

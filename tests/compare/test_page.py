@@ -4,20 +4,16 @@ import base64
 import io
 import json
 import re
-import sys
 import zlib
 from html.parser import HTMLParser
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.chromium import opened
-from support.settings import ROOT
 
 from mfcc_wavenet.compare import page as compare
-from mfcc_wavenet.compare.__main__ import main
 from mfcc_wavenet.compare.reader import Run, Sound
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import write_text
@@ -145,30 +141,6 @@ def test_metrics_are_chosen_by_name():
     assert re.findall(r'value="([^"]+)" checked', page) == ["eval/wrong"]
     with pytest.raises(UserError, match=r"No run has the metric 'lss'; there are eval/wrong, train/loss\."):
         compare.page([a_run("a")], ["lss"])
-
-
-def test_the_command(tmp_path, monkeypatch, capsys):
-    """It says what it wrote; a mistake is one sentence and exit code 2, and writes no page."""
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    monkeypatch.chdir(tmp_path)
-    code, out, err = command(str(ROOT / "experiments" / "baseline"), "--no-audio", "--title", "A title")
-    assert (code, err) == (0, "") and re.fullmatch(r"compare.html  0\.\d MB, 1 run: baseline\n", out)
-    page = Path("compare.html").read_text()
-    assert "<title>A title</title>" in page and "<audio" not in page
-    code, out, err = command("nothing", "-o", "other.html")
-    assert (code, out) == (2, "") and err.startswith("There is no run nothing") and err.count("\n") == 1
-    code, out, err = command("baseline", "--no-audio", "-o", "compare.html/page.html")
-    assert (code, out) == (2, "") and err.startswith("compare.html/page.html could not be written")
-    assert [path.name for path in tmp_path.iterdir()] == ["compare.html"]
 
 
 # --- in a browser ---------------------------------------------------------------------------------
