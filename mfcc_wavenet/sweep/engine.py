@@ -9,6 +9,7 @@ import json
 import math
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from mfcc_wavenet.config.files import HISTORY, RESULTS
 from mfcc_wavenet.runs.history import logged_rows
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.sweep import report
-from mfcc_wavenet.sweep.command import command, parse_overrides
+from mfcc_wavenet.sweep.command import command, parse_overrides, refuse_missing_programs
 from mfcc_wavenet.sweep.file import SweepFile, read
 from mfcc_wavenet.sweep.trials import Run, Trials, rows
 
@@ -47,14 +48,13 @@ def sweep(
     storage: an Optuna storage URL instead of a SQLite file in the sweep's folder. name: instead of the file's.
     overrides: settings for every run, as NAME=VALUE.
 
-    Raises UserError for a mistake in the file or in these arguments, before any run starts, and when the database
-    fails; Interrupted after Ctrl-C or SIGTERM.
+    Raises UserError for a mistake in the file or in these arguments, before any run starts, when the database or the
+    disk fails, and at the end if every run has failed; Interrupted after Ctrl-C or SIGTERM.
     """
     file = read(path)
     file = replace(file, name=name or file.name)
     settings = parse_overrides(overrides or [], file.program)
-    if not Path(file.program).is_file():
-        raise UserError(f"{path}: there is no program {file.program} here ({Path.cwd()}).")
+    refuse_missing_programs(path, file)
     max_runs = min((bound for bound in (count, file.run_cap) if bound is not None), default=None)
     if max_runs is None and file.method != "grid":
         raise UserError(f"{path} has no run_cap, and {file.method} has no end: --count=20 gives it one.")
@@ -67,6 +67,17 @@ def sweep(
     except (StorageInternalError, SQLAlchemyError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"The sweep's database failed ({reason}); the same command resumes once it works.") from error
+    except BrokenPipeError:  # of standard output, which exit_codes handles
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: {error.strerror or error}; once that works, the same command resumes."
+        ) from error
+    states = [trial.state for trial in trials.started()]
+    if states and set(states) == {TrialState.FAIL}:
+        raise UserError(
+            f"Every run of the sweep failed ({len(states)} in total); {trials.log_path(0)} has the output of the first."
+        )
 
 
 @dataclass
@@ -141,13 +152,17 @@ class _Sweep:
             self.trials.close(run, TrialState.PRUNED, None, self._facts(folder))
             return
         _say(f"{run.number:03d} {'resumes' if folder.exists() else 'starts'}: {self._varied(run)}")
-        process = subprocess.Popen(
-            command(self.file, run.arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=run.log,
-            stderr=subprocess.STDOUT,
-            process_group=0,  # Ctrl-C reaches this process alone, which then asks its runs to end
-        )
+        try:
+            process = subprocess.Popen(
+                command(self.file, run.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=run.log,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C reaches only this process, which then asks its runs to end
+            )
+        except OSError:
+            run.log.close()  # for the next call, which resumes the run
+            raise
         self.running.append(_Started(run, folder, process, rows(frozen)))
 
     def _watch(self, started: _Started) -> None:
@@ -166,8 +181,8 @@ class _Sweep:
     def _report(self, started: _Started) -> None:
         """Reports the rows that the run has logged since; rows at one step are one row."""
         metric, logged = self.file.metric, logged_rows(started.folder / HISTORY)
-        at_step = {row.get("step"): row[metric] for row in logged if metric in row}
-        values = [float(value) for value in at_step.values() if math.isfinite(value)]
+        at_step = {row.get("step"): row[metric] for row in logged if _is_number(row.get(metric))}
+        values = [float(value) for value in at_step.values()]
         for position in range(len(started.values), len(values)):
             started.run.trial.report(values[position], position)
             started.values.append(values[position])
@@ -180,7 +195,7 @@ class _Sweep:
     def _conclude(self, started: _Started, exit_code: int) -> None:
         run, facts = started.run, self._facts(started.folder)
         value = facts.get(self.file.metric)
-        if exit_code == 0 and isinstance(value, int | float):
+        if exit_code == 0 and _is_number(value):
             self.trials.close(run, TrialState.COMPLETE, float(value), facts)
             _say(f"{run.number:03d} ended with {self.file.metric} {value:.4g}")
         elif self.trials.study.trials[run.number].user_attrs.get("stopped"):
@@ -199,13 +214,28 @@ class _Sweep:
         facts: dict[str, Any] = {}
         for row in logged_rows(folder / HISTORY):
             facts |= row
-        if (folder / RESULTS).is_file():
-            facts |= json.loads((folder / RESULTS).read_text())
+        facts |= _results(folder / RESULTS)
         kept = ("samples_to_zero", "error", "samples_seen", self.file.metric)
         return {key: facts[key] for key in kept if key in facts}
 
     def _varied(self, run: Run) -> str:
         return ", ".join(f"{p.name}={run.arguments[p.name]}" for p in self.trials.drawn)
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """The results of a run; none if there is no such file, or, with a line on stderr, if it is damaged."""
+    try:
+        results = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        results = None
+    if not isinstance(results, dict):
+        print(f"{path} is not a JSON object; it is ignored", file=sys.stderr)
+        return {}
+    return results
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _last_line(log: Path) -> str:

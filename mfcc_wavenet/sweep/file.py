@@ -3,16 +3,15 @@
 The format is W&B's own (docs.wandb.ai, "sweep configuration"): `wandb sweep` takes every file that is accepted here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.parse import near, setting_names
-from mfcc_wavenet.sweep.hyperband import Hyperband
+from mfcc_wavenet.sweep.document import Document, Keys
+from mfcc_wavenet.sweep.hyperband import MAX_BANDS, Hyperband
 from mfcc_wavenet.sweep.search_space import DISTRIBUTIONS, GRID, Parameter, parameter
 
 RUN_PY = "run.py"  # the program whose settings are known
@@ -30,8 +29,6 @@ MACROS = (
 )  # fmt: skip
 COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")  # W&B's default
 HYPERBAND_KEYS = ("type", "min_iter", "max_iter", "s", "eta", "strict")
-
-Keys = tuple[Any, ...]  # of a value in the document, from the root down
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class SweepFile:
 
 def read(path: Path) -> SweepFile:
     """The file's content; UserError names the line of the first mistake."""
-    document = _Document(path)
+    document = Document(path)
     top = document.mapping(())
     document.refuse_unknown((), [*KEYS, *HOSTED_KEYS])
     for key in top:
@@ -96,7 +93,7 @@ EXAMPLES = {
 # --- its parts ------------------------------------------------------------------------------------
 
 
-def _command(document: "_Document") -> tuple[str, ...]:
+def _command(document: Document) -> tuple[str, ...]:
     chunks = document.get(("command",))
     if not isinstance(chunks, list) or not chunks:
         raise document.wrong(("command",), "command is a list, as in [python, run.py, '${args_no_hyphens}']")
@@ -107,7 +104,7 @@ def _command(document: "_Document") -> tuple[str, ...]:
     return tuple(map(str, chunks))
 
 
-def _metric(document: "_Document") -> dict[str, Any]:
+def _metric(document: Document) -> dict[str, Any]:
     metric = document.mapping(("metric",))
     document.refuse_unknown(("metric",), ["name", "goal", "target"])
     if "name" not in metric:
@@ -120,7 +117,7 @@ def _metric(document: "_Document") -> dict[str, Any]:
     return metric
 
 
-def _hyperband(document: "_Document") -> Hyperband:
+def _hyperband(document: Document) -> Hyperband:
     place = ("early_terminate",)
     given = document.mapping(place)
     document.refuse_unknown(place, list(HYPERBAND_KEYS))
@@ -128,7 +125,7 @@ def _hyperband(document: "_Document") -> Hyperband:
         raise document.wrong((*place, "type"), f"early_terminate: type is {given.get('type')}; it must be hyperband")
     for key in ("min_iter", "max_iter", "s"):
         if key in given:
-            document.number((*place, key), integer=True, minimum=1)
+            document.number((*place, key), integer=True, minimum=1, maximum=MAX_BANDS if key == "s" else None)
     if "eta" in given and document.number((*place, "eta")) <= 1:
         raise document.wrong((*place, "eta"), f"early_terminate: eta is {given['eta']}; it must be more than 1")
     if not isinstance(given.get("strict", True), bool):
@@ -143,24 +140,30 @@ def _hyperband(document: "_Document") -> Hyperband:
     return hyperband
 
 
-def _parameters(document: "_Document", method: str, program: str) -> Iterator[Parameter]:
+def _parameters(document: Document, method: str, program: str) -> Iterator[Parameter]:
     if not document.mapping(("parameters",)):
         raise document.wrong(("parameters",), f"parameters are empty{EXAMPLES['parameters']}")
     for name in document.get(("parameters",)):
         place = ("parameters", name)
         if Path(program).name == RUN_PY and name not in (names := setting_names()):
             raise document.wrong(place, f"{name} is not a setting; {near(str(name), names)}")
-        drawn = parameter(str(name), _distribution(document, place), document.get(place))
-        if method == "grid" and drawn.grid is None:
+        distribution = _distribution(document, place)
+        if method == "grid" and distribution not in GRID:
             raise document.wrong(
-                place, f"{name} has no grid; a grid takes {', '.join(GRID)}; method: random takes all distributions"
+                place, f"{name} has no grid; a grid takes {', '.join(GRID)}, method: random takes every distribution"
             )
+        try:
+            drawn = parameter(str(name), distribution, document.get(place))
+        except (OverflowError, ValueError) as error:
+            raise document.wrong(
+                place, f"{name}: {distribution} would draw numbers that are too large or too small for a float"
+            ) from error
         if Path(program).name == RUN_PY:
             _refuse_unknown_options(document, place, drawn)
         yield drawn
 
 
-def _distribution(document: "_Document", place: Keys) -> str:
+def _distribution(document: Document, place: Keys) -> str:
     """The name of the parameter's distribution, given or inferred, after a check of its keys."""
     given = document.mapping(place)
     name = place[-1]
@@ -171,7 +174,7 @@ def _distribution(document: "_Document", place: Keys) -> str:
             f"{name}.{next(iter(document.mapping((*place, 'parameters'))), 'NAME')} as a separate parameter",
         )
     distribution = given.get("distribution") or _inferred(given)
-    if distribution not in DISTRIBUTIONS:
+    if not isinstance(distribution, str) or distribution not in DISTRIBUTIONS:
         raise document.wrong(
             (*place, "distribution") if "distribution" in given else place,
             f"{name}: {distribution} is not a distribution; there are {', '.join(DISTRIBUTIONS)}"
@@ -199,7 +202,7 @@ def _inferred(given: dict[str, Any]) -> str | None:
     return None
 
 
-def _refuse_invalid(document: "_Document", place: Keys, distribution: str, given: dict[str, Any]) -> None:
+def _refuse_invalid(document: Document, place: Keys, distribution: str, given: dict[str, Any]) -> None:
     """Refuses values that do not define a distribution."""
     name = place[-1]
     if "min" in given and given["min"] >= given["max"]:
@@ -214,7 +217,7 @@ def _refuse_invalid(document: "_Document", place: Keys, distribution: str, given
     values = given["values"]
     if not isinstance(values, list) or not values:
         raise document.wrong((*place, "values"), f"{name}: values is a list, as in [250, 500]")
-    twice = [value for value in values if [str(other) for other in values].count(str(value)) > 1]
+    twice = [text for text, count in Counter(map(str, values)).items() if count > 1]
     if twice:
         raise document.wrong((*place, "values"), f"{name}: values has {twice[0]} twice")
     if "probabilities" in given:
@@ -222,102 +225,15 @@ def _refuse_invalid(document: "_Document", place: Keys, distribution: str, given
         if not isinstance(probabilities, list) or len(probabilities) != len(values):
             raise document.wrong((*place, "probabilities"), f"{name}: every value needs its probability")
         are_valid = all(type(p) in (int, float) and p >= 0 for p in probabilities)
-        if not are_valid or abs(sum(probabilities) - 1) > 1e-6:
+        if not are_valid or not abs(sum(probabilities) - 1) <= 1e-6:
             raise document.wrong(
                 (*place, "probabilities"), f"{name}: probabilities are numbers of at least 0 that add up to 1"
             )
 
 
-def _refuse_unknown_options(document: "_Document", place: Keys, drawn: Parameter) -> None:
+def _refuse_unknown_options(document: Document, place: Keys, drawn: Parameter) -> None:
     folder = CONF / drawn.name
     options = sorted(path.stem for path in folder.glob("*.yaml"))
     for value in drawn.choices if options else ():
         if str(value) not in options:
             raise document.wrong(place, f"{drawn.name}={value}: there is no such option; {near(str(value), options)}")
-
-
-# --- values and their lines ------------------------------------------------------------------------
-
-
-class _Document:
-    """The values of a YAML file, each addressed by its keys, and their lines."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        try:
-            text = path.read_text()
-            tree = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.lines = dict(self._find_lines(tree, ())) if tree else {}
-            self.values = yaml.safe_load(text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"The sweep file {path} cannot be read ({getattr(error, 'strerror', error)}).") from error
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            raise UserError(f"{path}{line}: this is not YAML ({getattr(error, 'problem', None) or error}).") from error
-
-    def _find_lines(self, node: yaml.Node, keys: Keys) -> Iterator[tuple[Keys, int]]:
-        if isinstance(node, yaml.MappingNode):
-            seen = set()
-            for key, value in node.value:
-                line = key.start_mark.line + 1
-                if str(key.value) in seen:
-                    raise UserError(f"{self.path}, line {line}: {key.value} is there twice.")
-                seen.add(str(key.value))
-                yield (*keys, key.value), line
-                yield from self._find_lines(value, (*keys, key.value))
-        elif isinstance(node, yaml.SequenceNode):
-            for position, value in enumerate(node.value):
-                yield (*keys, position), value.start_mark.line + 1
-                yield from self._find_lines(value, (*keys, position))
-
-    def wrong(self, keys: Keys, sentence: str) -> UserError:
-        """An error with the line of the value or, where it is missing, of what it belongs to."""
-        while keys and keys not in self.lines:
-            keys = keys[:-1]
-        end = "" if sentence.endswith((".", "?")) else "."
-        return UserError(f"{self.path}, line {self.lines.get(keys, 1)}: {sentence}{end}")
-
-    def get(self, keys: Keys) -> Any:
-        value = self.values
-        for key in keys:
-            value = value[key]
-        return value
-
-    def mapping(self, keys: Keys) -> dict[Any, Any]:
-        value = self.get(keys)
-        if not isinstance(value, dict):
-            raise self.wrong(keys, f"{'.'.join(map(str, keys)) or 'a sweep file'} consists of lines KEY: VALUE")
-        return value
-
-    def text(self, keys: Keys) -> str:
-        value = self.get(keys)
-        if not isinstance(value, str) or not value:
-            raise self.wrong(keys, f"{'.'.join(map(str, keys))} is {value!r}; it takes text")
-        return value
-
-    def one_of(self, keys: Keys, known: Sequence[str]) -> str:
-        value = self.get(keys)
-        if value not in known:
-            raise self.wrong(keys, f"{'.'.join(map(str, keys))} is {value}; {near(str(value), list(known))}")
-        return value
-
-    def number(self, keys: Keys, integer: bool = False, minimum: int | None = None) -> int | float:
-        value = self.get(keys)
-        *_, owner, key = ("", *keys)
-        name = f"{owner}: {key}" if owner else key
-        if isinstance(value, str):
-            how = f"; YAML reads {value} as text; write it as in 1.0e-3" if "e" in value else ""
-            raise self.wrong(keys, f"{name} is {value!r}, which is not a number{how}")
-        if type(value) is not int and (integer or type(value) is not float):
-            raise self.wrong(keys, f"{name} is {value}; it takes {'an integer' if integer else 'a number'}")
-        if minimum is not None and value < minimum:
-            raise self.wrong(keys, f"{name} is {value}; it must be at least {minimum}")
-        return value
-
-    def refuse_unknown(self, keys: Keys, known: list[str], of: str = "") -> None:
-        for key in self.mapping(keys):
-            if key not in known:
-                near_ones = near(str(key), known)
-                what = of or (f"{'.'.join(map(str, keys))}: " if keys else "")
-                raise self.wrong((*keys, key), f"{what}{key} is not known; {near_ones}")

@@ -1,8 +1,10 @@
 """When a sweep stops a run early: W&B's Hyperband, so that a sweep file means here what it means there."""
 
 from dataclasses import dataclass
+from math import log
 
-MAX_BANDS = 100  # of min_iter, which has no last one
+MAX_BANDS = 100  # of min_iter, which has no last one, and of s
+MAX_LOG_ROWS = 40  # natural logarithm of a number of rows that no run logs; later bands are left out
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class Hyperband:
         strict: bool = True,
     ) -> "Hyperband":
         """From W&B's keys: bands at min_iter * eta^n, or s of them at max_iter / eta^n."""
+        powers = [eta**n for n in range(MAX_BANDS + 1) if n * log(eta) < MAX_LOG_ROWS]
         if max_iter is not None:
-            bands = sorted(int(max_iter / eta**n) for n in range(1, s + 1) if max_iter / eta**n >= 1)
+            bands = sorted(int(max_iter / power) for power in powers[1 : s + 1] if max_iter / power >= 1)
         else:
-            bands = [int(min_iter * eta**n) for n in range(MAX_BANDS)]
+            bands = [int(min_iter * power) for power in powers]
         return cls(tuple(bands), eta, strict)
 
     def should_prune(self, values: list[float], all_values: list[list[float]]) -> bool:

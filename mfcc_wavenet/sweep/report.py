@@ -39,11 +39,12 @@ def conclude(trials: Trials, folder: Path) -> None:
     ranked = sorted(trials.started(), key=lambda trial: _rank(trials, trial))
     print(f"\n{table(trials, ranked)}\n")
     drawn, missing = draw(trials, folder)
+    folders = [folder / trial.user_attrs["run"]["name"] for trial in ranked]
     rows = {
         "pictures": ", ".join(map(str, drawn)),
         "no picture of": ", ".join(missing) + ", which needs two finished runs that differ" if missing else "",
         "runs": str(folder),
-        "compare the best": _compare([folder / trial.user_attrs["run"]["name"] for trial in ranked[:NUM_BEST]]),
+        "compare the best": _compare([path for path in folders if path.is_dir()][:NUM_BEST]),
     }
     print("\n".join(f"{name:<17}{value}" for name, value in rows.items() if value))
 

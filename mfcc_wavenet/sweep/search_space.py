@@ -4,10 +4,9 @@ Optuna draws floats, integers and categories. Where a distribution of W&B's is o
 the others (normal, beta, categories with probabilities) Optuna draws a quantile between 0 and 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from math import exp
+from math import ceil, exp, isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "q_beta": ((), ("a", "b", "q")),
 }
 GRID = ("constant", "categorical", "int_uniform", "q_uniform")  # as in W&B
+MAX_STEPS = 2**53  # of a grid, which floats can count
 TAIL = 1e-6  # of an unbounded distribution, cut off on either side
 
 
@@ -48,11 +48,14 @@ class Parameter:
     distribution: BaseDistribution | None  # what Optuna draws from; None: a constant
     value: Callable[[Any], Any]  # what the run is given for what Optuna drew
     choices: tuple[Any, ...] = ()  # its possible values, if they are listed
-    grid: tuple[Any, ...] | None = None  # what Optuna draws at each point of a grid; None: it has no grid
+    grid: Sequence[Any] | None = None  # what Optuna draws at each point of a grid; None: it has no grid
 
 
 def parameter(name: str, distribution: str, given: dict[str, Any]) -> Parameter:
-    """A parameter of that distribution; given: its keys and values in the sweep file."""
+    """A parameter of that distribution; given: its keys and values in the sweep file.
+
+    Raises OverflowError or ValueError if it would draw a number that no float holds.
+    """
     given = {**given, "distribution": distribution}
     if distribution == "constant":
         return Parameter(name, given, None, lambda _: given["value"], (given["value"],), ())
@@ -60,19 +63,47 @@ def parameter(name: str, distribution: str, given: dict[str, Any]) -> Parameter:
         return _categorical(name, given)
     if distribution == "int_uniform":
         low, high = given["min"], given["max"]
-        return Parameter(name, given, IntDistribution(low, high), int, grid=tuple(range(low, high + 1)))
+        return Parameter(name, given, IntDistribution(low, high), int, grid=range(low, high + 1))
     kind = distribution.removeprefix("q_")
     quantum = given.get("q", 1.0) if kind != distribution else None
     drawn_from, transform = _numbers(kind, **{key: given[key] for key in given.keys() - {"distribution", "q"}})
-    # W&B's grid ends below max, as numpy.arange does.
-    grid = tuple(np.arange(given["min"], given["max"], quantum).tolist()) if distribution == "q_uniform" else None
-    return Parameter(name, given, drawn_from, lambda drawn: _quantised(transform(drawn), quantum), grid=grid)
+    grid = _Steps(given["min"], given["max"], quantum) if distribution == "q_uniform" else None
+    drawn = Parameter(name, given, drawn_from, lambda drawn: _quantised(transform(drawn), quantum), grid=grid)
+    low, high = drawn_from.low, drawn_from.high
+    if not all(map(isfinite, (drawn.value(low), drawn.value(high), high - low))):
+        raise OverflowError(f"{name} draws an infinite number")
+    return drawn
 
 
-def points(parameters: tuple[Parameter, ...]) -> list[dict[str, Any]]:
-    """All combinations of a grid, as Optuna draws them; the last parameter varies fastest."""
-    varied = [parameter for parameter in parameters if parameter.distribution is not None]
-    return [dict(zip([p.name for p in varied], point)) for point in product(*(p.grid for p in varied))]
+def num_points(parameters: Sequence[Parameter]) -> int:
+    """The number of points of a grid."""
+    return prod(len(parameter.grid) for parameter in parameters if parameter.distribution is not None)
+
+
+def point(parameters: Sequence[Parameter], index: int) -> dict[str, Any]:
+    """The combination at that index of a grid, as Optuna draws it; the last parameter varies fastest."""
+    combination = {}
+    for parameter in reversed([parameter for parameter in parameters if parameter.distribution is not None]):
+        index, position = divmod(index, len(parameter.grid))
+        combination[parameter.name] = parameter.grid[position]
+    return dict(reversed(combination.items()))
+
+
+class _Steps(Sequence):
+    """numpy.arange(low, high, step), whose values W&B's grid has, without an array of them: a grid may be endless."""
+
+    def __init__(self, low: int | float, high: int | float, step: int | float):
+        self.low = low
+        self.step = (low + step) - low  # as numpy rounds it
+        self.size = ceil((high - low) / step)
+        if not self.step or self.size > MAX_STEPS:
+            raise OverflowError(f"there are too many steps of {step} between {low} and {high}")
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, position: int) -> int | float:
+        return self.low + range(self.size)[position] * self.step
 
 
 def _categorical(name: str, given: dict[str, Any]) -> Parameter:

@@ -6,6 +6,7 @@ end, so a trial that is running but unlocked was interrupted, and is resumed wit
 """
 
 import fcntl
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +16,20 @@ from pathlib import Path
 from typing import IO, Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import slug
-from mfcc_wavenet.sweep.file import SweepFile
-from mfcc_wavenet.sweep.search_space import points
+from mfcc_wavenet.sweep.command import hydra_text
+from mfcc_wavenet.sweep.file import RUN_PY, SweepFile
+from mfcc_wavenet.sweep.search_space import num_points, point
 
 BUSY_SECONDS = 60.0  # for which a process waits until another has written to the same SQLite file
 DRAWING_SECONDS = 60.0  # after which a trial without a run was abandoned by a process that died while drawing it
+DATABASE = "study.db"  # in the sweep's folder
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -47,7 +52,7 @@ class Trials:
         self.folder = folder
         self.overrides = overrides
         self.drawn = [p for p in file.parameters if p.distribution and p.name not in overrides]
-        self.study = self._open(storage or f"sqlite:///{folder / 'study.db'}")
+        self.study = self._open(storage)
 
     def claim(self, max_runs: int | None, excluded: set[int]) -> Run | None:
         """A run to train: an interrupted one, else a new one; None if there is none or max_runs have started.
@@ -68,6 +73,10 @@ class Trials:
     def values_of_all(self) -> list[list[float]]:
         """The metric of every run, row by row."""
         return [rows(trial) for trial in self.started()]
+
+    def log_path(self, number: int) -> Path:
+        """Of the file with the output of that run."""
+        return self.folder / "logs" / f"{number:03d}.log"
 
     def close(self, run: Run, state: TrialState, value: float | None, facts: dict[str, Any]) -> None:
         """Records that a run has ended: the value of the metric, and the other facts that the table shows."""
@@ -90,26 +99,38 @@ class Trials:
         return None
 
     def _new(self, max_runs: int | None) -> Run | None:
+        while trial := self._draw(max_runs):
+            # Machines with a common storage may draw at the same time; the lower number wins.
+            if self.file.method == "grid":
+                lost = trial.user_attrs.get("point") in [None, *self._points(before=trial.number)]
+            else:
+                lost = max_runs is not None and self._count(before=trial.number) >= max_runs
+            if not lost:
+                return self._begin(trial)
+            self.study.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _draw(self, max_runs: int | None) -> Trial | None:
         if (max_runs is not None and self._count() >= max_runs) or self._on_target():
             return None
-        grid = self.file.method == "grid"
-        if grid and not self._all(TrialState.WAITING):
-            return None
-        trial = self.study.ask({p.name: p.distribution for p in self.drawn})
-        # Machines with a common storage may come here at the same time; the lower number wins.
-        too_many = max_runs is not None and not grid and self._count(before=trial.number) >= max_runs
-        twice = grid and trial.user_attrs.get("point") in [None, *self._points(before=trial.number)]
-        if too_many or twice:
-            self.study.tell(trial, state=TrialState.FAIL)
-            return None
+        if self.file.method == "grid" and not self._all(TrialState.WAITING):
+            points = set(self._points())
+            index = next((i for i in range(num_points(self.drawn)) if i not in points), None)
+            if index is None:
+                return None
+            self.study.enqueue_trial(point(self.drawn, index), user_attrs={"point": index})
+        return self.study.ask({p.name: p.distribution for p in self.drawn})
+
+    def _begin(self, trial: Trial) -> Run:
         log = self._lock(trial.number)
         settings = {p.name: p.value(trial.params.get(p.name)) for p in self.file.parameters}
         settings |= self.overrides
         name = run_name(trial.number, {p.name: settings[p.name] for p in self.drawn})
+        text = hydra_text if Path(self.file.program).name == RUN_PY else str
         own = {"tracking.group": self.file.name, "tracking.project": self.file.project}
         own |= {"tracking.entity": self.file.entity}
-        arguments = {key: value for key, value in own.items() if value is not None} | settings
-        arguments |= {"runs": str(self.folder), "name": name}
+        arguments = {key: text(value) for key, value in own.items() if value is not None} | settings
+        arguments |= {"runs": text(str(self.folder)), "name": text(name)}
         # In a single write, so that a trial is either a run that can be resumed or not a run at all.
         trial.set_user_attr("run", {"host": socket.gethostname(), "name": name, "arguments": arguments})
         return self._run(trial, log)
@@ -120,7 +141,7 @@ class Trials:
 
     def _lock(self, number: int) -> IO[bytes] | None:
         """The run's log, locked by this process; None if another one holds the lock."""
-        path = self.folder / "logs" / f"{number:03d}.log"
+        path = self.log_path(number)
         path.parent.mkdir(exist_ok=True)
         log = open(path, "ab")  # noqa: SIM115, it stays open as long as the run is this process's
         try:
@@ -143,7 +164,8 @@ class Trials:
         trials = self.started() + [trial for trial in self._all(TrialState.RUNNING) if _is_being_drawn(trial)]
         return sum(before is None or trial.number < before for trial in trials)
 
-    def _points(self, before: int) -> list[int]:
+    def _points(self, before: int | None = None) -> list[int]:
+        """The points of the grid that are occupied; before: by trials with lower numbers only."""
         return [trial.user_attrs["point"] for trial in self._all()[:before] if _keeps_point(trial)]
 
     def _on_target(self) -> bool:
@@ -154,50 +176,57 @@ class Trials:
 
     # --- the study --------------------------------------------------------------------------------
 
-    def _open(self, storage: str) -> optuna.Study:
+    def _open(self, storage: str | None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         file = self.file
-        searched = {
+        if not file.name.isprintable():
+            raise UserError(
+                f"{file.name!r} cannot be the name of a sweep; --name gives it one without such characters."
+            )
+        url = storage or _sqlite_url(self.folder / DATABASE)
+        # As the database returns it: mappings have text as keys.
+        searched = json.loads(json.dumps({
             "method": file.method, "metric": file.metric, "goal": file.goal, "overrides": self.overrides,
             "parameters": {p.name: p.given for p in file.parameters},
-        }  # fmt: skip
-        samplers = {
-            "bayes": lambda: optuna.samplers.TPESampler(constant_liar=True)
-        }  # other runs are training meanwhile
+        }))  # fmt: skip
+        if file.method == "bayes":
+            sampler = optuna.samplers.TPESampler(constant_liar=True)  # as other runs are training meanwhile
+        else:
+            sampler = optuna.samplers.RandomSampler()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _one_at_a_time(self.folder):
-                timeout = {"connect_args": {"timeout": BUSY_SECONDS}} if storage.startswith("sqlite") else {}
+                timeout = {"connect_args": {"timeout": BUSY_SECONDS}} if url.startswith("sqlite") else {}
                 study = optuna.create_study(
-                    storage=optuna.storages.RDBStorage(storage, engine_kwargs=timeout),
+                    storage=optuna.storages.RDBStorage(url, engine_kwargs=timeout),
                     study_name=file.name,
                     direction=file.goal,
-                    sampler=samplers.get(file.method, optuna.samplers.RandomSampler)(),
+                    sampler=sampler,
                     pruner=optuna.pruners.NopPruner(),
                     load_if_exists=True,
                 )
-                if study.user_attrs.get("searched", searched) != searched:
-                    changed = [key for key in searched if study.user_attrs["searched"].get(key) != searched[key]]
+                former = study.user_attrs.get("searched", searched)
+                changed = [key for key in searched if json.dumps(former.get(key)) != json.dumps(searched[key])]
+                if changed:
                     raise UserError(
-                        f"The sweep {file.name} in {storage} has runs with another {' and '.join(changed)}; "
-                        f"--name NAME starts a separate one."
+                        f"The sweep {file.name} in {storage or self.folder} has runs with another "
+                        f"{' and '.join(changed)}; --name NAME starts a separate one."
                     )
                 study.set_user_attr("searched", searched)
-                if file.method == "grid":
-                    self._queue(study)
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written to ({error.strerror or error}).") from error
-        except (SQLAlchemyError, ImportError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"--storage={storage} cannot be used ({reason}).") from error
+        # RuntimeError: the database of another version of Optuna; LookupError: braces in the URL.
+        except (SQLAlchemyError, StorageInternalError, ImportError, ValueError, RuntimeError, LookupError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            database = f"--storage={storage}" if storage else f"{self.folder / DATABASE}, the sweep's database,"
+            raise UserError(f"{database} cannot be used ({reason}).") from error
         return study
 
-    def _queue(self, study: optuna.Study) -> None:
-        """Enqueues every point of the grid that is not in the study yet."""
-        present = {trial.user_attrs["point"] for trial in study.get_trials(deepcopy=False) if _keeps_point(trial)}
-        for index, point in enumerate(points(tuple(self.drawn))):
-            if index not in present:
-                study.enqueue_trial(point, user_attrs={"point": index})
+
+def _sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file in any folder; braces are doubled, as Optuna formats URLs."""
+    url = URL.create("sqlite", database=str(path)).render_as_string()
+    return url.replace("{", "{{").replace("}", "}}")
 
 
 def rows(trial: FrozenTrial) -> list[float]:
@@ -226,7 +255,7 @@ def _keeps_point(trial: FrozenTrial) -> bool:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Processes on this machine take turns: SQLite's tables are created once, and a grid is enqueued once."""
+    """Processes on this machine take turns, as SQLite's tables can be created once only."""
     with open(folder / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -16,90 +16,15 @@ import optuna
 import pytest
 from PIL import Image
 from support.settings import ROOT, SMALL
+from support.sweeps import GRID, PROGRAM, RANDOM, events, logged, trials, written
 from support.wandb_runs import records
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.sweep import engine as command_line
 from mfcc_wavenet.sweep.engine import sweep
 
 TIMEOUT_SECONDS = 120
 
-# Six rows, PAUSE seconds each, with scores that approach x; resumes from its last row; logs when it began and ended.
-PROGRAM = """\
-import json, os, signal, sys, time
-from pathlib import Path
-
-settings = dict(word.split("=", 1) for word in sys.argv[1:])
-folder = Path(settings["runs"], settings["name"])
-folder.mkdir(parents=True, exist_ok=True)
-
-
-def log(event):
-    with open(folder / "events", "a") as file:
-        file.write(f"{event} {time.monotonic()} {os.getpid()}\\n")
-
-
-def end(*_):
-    log("stopped")
-    sys.exit(143)
-
-
-signal.signal(signal.SIGTERM, end)
-log("began")
-if settings["x"] == settings.get("refused"):
-    print("a bar 10%\\ra bar 20%")
-    print(f"x={settings['x']} is too large.")
-    sys.exit(2)
-while "together" in settings and len(list(folder.parent.glob("*/events"))) < 2:
-    time.sleep(0.01)
-history = folder / "history.jsonl"
-done = len(history.read_text().splitlines()) if history.exists() else 0
-for step in range(done, 6):
-    if (settings["x"], step) == (settings.get("slow"), 3):
-        time.sleep(60)
-    with open(history, "a") as file:
-        file.write(json.dumps({"step": step, "score": float(settings["x"]) + 1 / (step + 1)}) + "\\n")
-    time.sleep(float(os.environ.get("PAUSE", 0.01)))
-log("ended")
-"""
-GRID = """\
-program: program.py
-method: grid
-metric: {name: score}
-command: ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
-parameters:
-  x: {values: [4, 2, 8, 6]}
-  y: {value: null}
-"""
-RANDOM = GRID.replace("grid", "random").replace("{values: [4, 2, 8, 6]}", "{min: 0.0, max: 1.0}") + "run_cap: 5\n"
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """A folder with the program in it; sweeps that poll often."""
-    (tmp_path / "program.py").write_text(PROGRAM)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command_line, "POLL_SECONDS", 0.02)
-
-
-def written(text: str) -> Path:
-    path = Path("sweep.yaml")
-    path.write_text(text)
-    return path
-
-
-def logged() -> dict[str, list[list[str]]]:
-    """What the program logged in each run's folder: lines of event, time and process."""
-    files = sorted(Path("runs/sweeps/sweep").glob("*/events"))
-    return {path.parent.name: [line.split() for line in path.read_text().splitlines()] for path in files}
-
-
-def events() -> list[list[str]]:
-    return [[event for event, *_ in lines] for lines in logged().values()]
-
-
-def trials() -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="sweep", storage="sqlite:///runs/sweeps/sweep/study.db").trials
+pytestmark = pytest.mark.usefixtures("program_folder")
 
 
 def start(pause: float, runs: int, *words: str) -> subprocess.Popen:
@@ -238,17 +163,18 @@ def test_ctrl_c_ends_the_runs_and_the_same_command_resumes_them():
     assert events()[0] == ["began", "stopped", "began", "ended"] and len(logged()) == 4
 
 
-def test_two_sweeps_share_a_database():
+@pytest.mark.parametrize(("text", "count"), [(RANDOM, 5), (GRID, 4)], ids=["random", "grid"])
+def test_two_processes_work_on_one_sweep(text, count):
     """Each run belongs to one of them, and both end with the table of all."""
-    written(RANDOM)
+    written(text)
     line = [sys.executable, "-m", "mfcc_wavenet.sweep", "sweep.yaml", "--jobs=2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     both = [subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outs = [process.communicate(timeout=TIMEOUT_SECONDS)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert events() == [["began", "ended"]] * 5 and len(trials()) >= 5
-    assert all(len(re.findall(r"^\d\d\d +finished", out, re.MULTILINE)) == 5 for out in outs)
-    assert sum(out.count("starts") for out in outs) == 5
+    assert events() == [["began", "ended"]] * count and len(trials()) >= count
+    assert all(len(re.findall(r"^\d\d\d +finished", out, re.MULTILINE)) == count for out in outs)
+    assert sum(out.count("starts") for out in outs) == count
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -303,19 +229,19 @@ def test_other_parameters_are_another_sweep():
 
 
 def test_a_real_run_is_trained_and_logged(capsys):
-    """By run.py, into the sweep's W&B group, with the score that its history and its results have."""
-    text = GRID.replace("program.py", str(ROOT / "run.py")).replace("  y: {value: null}\n", "")
+    """By run.py, into the sweep's W&B group of any name, with the score that its history and its results have."""
+    text = "name: größe (v2)\n" + GRID.replace("program.py", str(ROOT / "run.py")).replace("  y: {value: null}\n", "")
     text = text.replace("x: {values: [4, 2, 8, 6]}", "window.samples: {values: [200]}")
     settings = [setting for setting in SMALL if not setting.startswith(("tracking", "window"))]
     sweep(
         written(text),
         overrides=[*settings, "train.steps=10", "train.sample_utterances=0", "tracking.mode=offline"],
     )
-    (folder,) = Path("runs/sweeps/sweep").glob("000*")
+    (folder,) = Path("runs/sweeps/größe (v2)").glob("000*")
     results = json.loads((folder / "results.json").read_text())
-    (trial,) = trials()
+    (trial,) = trials("größe (v2)")
     assert trial.value == results["score"] and len(trial.intermediate_values) == 2
     (directory,) = Path("wandb").glob("offline-run-*")
     run = next(record["run"] for record in records(directory) if record["type"] == "run")
-    assert (run["run_group"], run["display_name"]) == ("sweep", "000+samples-200")
+    assert (run["run_group"], run["display_name"]) == ("größe (v2)", "000+samples-200")
     assert (folder / "checkpoint.pt").is_file() and "000 ended with score" in capsys.readouterr().out

@@ -9,6 +9,7 @@ def test_bands_are_wandbs():
     assert Hyperband.of(max_iter=27, s=2).bands == (3, 9)
     assert Hyperband.of(max_iter=4, s=5, eta=2).bands == (1, 2)
     assert Hyperband.of(max_iter=1, s=1).bands == ()
+    assert Hyperband.of(min_iter=2, eta=1e300).bands == (2,), "the next one is further than any float"
 
 
 def test_the_worse_half_is_stopped():

@@ -19,7 +19,7 @@ from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import flat, parse, plain
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.sweep.file import SweepFile, read
-from mfcc_wavenet.sweep.search_space import Parameter, points
+from mfcc_wavenet.sweep.search_space import Parameter, num_points, point
 
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 DRAWS = 8  # of each file that is not a grid
@@ -37,7 +37,7 @@ def drawn(file: SweepFile) -> list[dict]:
     """The whole grid; or the lowest corner, all that differ from it in one setting, the highest corner, and draws."""
     varied = [parameter for parameter in file.parameters if parameter.distribution]
     if file.method == "grid":
-        return points(file.parameters)
+        return [point(file.parameters, index) for index in range(num_points(file.parameters))]
     lowest, highest = ({p.name: extremes(p)[end] for p in varied} for end in (0, -1))
     corners = [lowest | {p.name: extreme} for p in varied for extreme in extremes(p)[1:]]
     generator = random.Random(0)
@@ -56,7 +56,7 @@ def random_draw(parameter: Parameter, generator: random.Random):
 def runs(path) -> list[tuple[dict, list[str]]]:
     """The settings of every run that is tried here, and the arguments with which W&B's agent starts run.py."""
     file = read(path)
-    settings = [{p.name: p.value(point.get(p.name)) for p in file.parameters} for point in drawn(file)]
+    settings = [{p.name: p.value(values.get(p.name)) for p in file.parameters} for values in drawn(file)]
     agent = [{"args": {key: {"value": value} for key, value in values.items()}} for values in settings]
     return [(values, create_sweep_command_args(args)["args_no_hyphens"]) for values, args in zip(settings, agent)]
 

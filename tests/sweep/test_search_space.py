@@ -2,12 +2,13 @@
 
 from math import exp, log
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mfcc_wavenet.sweep.search_space import DISTRIBUTIONS, parameter, points
+from mfcc_wavenet.sweep.search_space import DISTRIBUTIONS, num_points, parameter, point
 
 # Of each distribution, its keys and its quantiles at 0.1, 0.5 and 0.9, by the formulas of W&B's documentation.
 CASES = [
@@ -72,7 +73,7 @@ def test_categories_keep_their_type():
 def test_integers_and_constants():
     """Both ends are included; a constant is not drawn."""
     drawn = parameter("x", "int_uniform", {"min": 3, "max": 5})
-    assert (drawn.distribution, drawn.grid) == (IntDistribution(3, 5), (3, 4, 5))
+    assert (drawn.distribution, drawn.grid) == (IntDistribution(3, 5), range(3, 6))
     constant = parameter("x", "constant", {"value": None})
     assert (constant.distribution, constant.value(None)) == (None, None)
 
@@ -86,4 +87,21 @@ def test_a_grid_is_every_combination():
         parameter("d", "q_uniform", {"min": 0, "max": 1, "q": 0.5}),
     )
     expected = [{"a": a, "c": c, "d": d} for a in ("u", "7") for c in (1, 2) for d in (0, 0.5)]
-    assert points(parameters) == expected
+    assert [point(parameters, index) for index in range(num_points(parameters))] == expected
+
+
+@given(st.floats(-10, 10), st.floats(0.01, 10), st.integers(1, 30))
+def test_a_grid_of_quanta_is_numpys(low, quantum, steps):
+    """The numbers of numpy.arange, to the last bit, as in W&B."""
+    high = low + quantum * (steps - 0.5)
+    drawn = parameter("x", "q_uniform", {"min": low, "max": high, "q": quantum})
+    assert list(drawn.grid) == np.arange(low, high, quantum).tolist()
+
+
+def test_a_grid_may_be_endless():
+    """Its points are counted and found without a list of them."""
+    parameters = [parameter(name, "int_uniform", {"min": 1, "max": 10**6}) for name in "ab"]
+    parameters.append(parameter("c", "q_uniform", {"min": 0, "max": 10**6, "q": 0.5}))
+    assert num_points(parameters) == 2 * 10**18
+    assert point(parameters, 0) == {"a": 1, "b": 1, "c": 0.0}
+    assert point(parameters, 2 * 10**6 + 3) == {"a": 1, "b": 2, "c": 1.5}
