@@ -3,19 +3,15 @@
 import shlex
 import shutil
 import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import optuna
-from matplotlib.axes import Axes
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
-from optuna.visualization import matplotlib as optuna_plots
 
 from mfcc_wavenet.runs import plots
+from mfcc_wavenet.sweep import pictures
+from mfcc_wavenet.sweep.pictures import PlottedRun, Scale
 from mfcc_wavenet.sweep.search_space import Parameter
 from mfcc_wavenet.sweep.trials import ENDED, Trials, rows
 
@@ -25,13 +21,9 @@ STATES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "interrupted",
 }
+VALUED = (TrialState.COMPLETE, TrialState.PRUNED)
 NUM_BEST = 3  # runs to compare
-PICTURES: dict[str, Callable[[optuna.Study], Axes]] = {
-    "history": optuna_plots.plot_optimization_history,
-    "parallel_coordinates": optuna_plots.plot_parallel_coordinate,
-    "importance": optuna_plots.plot_param_importances,
-}
-INCHES_EACH = 1.4  # of a picture's width for each setting
+MIN_IMPORTANCE_RUNS = 10  # from fewer, importances are chance
 
 
 def conclude(trials: Trials, folder: Path) -> None:
@@ -42,7 +34,7 @@ def conclude(trials: Trials, folder: Path) -> None:
     folders = [folder / trial.user_attrs["run"]["name"] for trial in ranked]
     rows = {
         "pictures": ", ".join(map(str, drawn)),
-        "no picture of": ", ".join(missing) + ", which needs two finished runs that differ" if missing else "",
+        "no picture of": ", ".join(missing),
         "runs": str(folder),
         "compare the best": _compare([path for path in folders if path.is_dir()][:NUM_BEST]),
     }
@@ -72,52 +64,65 @@ def _headings(names: list[str]) -> list[str]:
 
 
 def draw(trials: Trials, folder: Path) -> tuple[list[Path], list[str]]:
-    """The pictures that were drawn, and the names of those for which there are too few runs or too little variation.
+    """The pictures that were drawn, and a reason for each of those that were not.
 
-    Runs that were stopped early are included, with their last value.
+    Runs that were stopped early are included, with their latest value.
     """
-    matplotlib.use("agg")  # optuna draws with pyplot, which would look for a screen
-    from matplotlib import pyplot
-
-    study = optuna.create_study(direction=trials.file.goal)
-    for trial in trials.started():
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and _value(trial) is not None:
-            pairs = {parameter.name: _for_a_picture(parameter, trial) for parameter in trials.drawn}
-            params, distributions = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
-            study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=_value(trial)))
-    files, missing = [], []
-    for name, plot in PICTURES.items():
-        try:
-            with warnings.catch_warnings(action="ignore"):  # that plots in matplotlib are experimental
-                axes = plot(study, target_name=trials.file.metric) if len(study.trials) > 1 else None
-        except (ValueError, RuntimeError):  # all values are the same, or nothing was varied
-            axes = None
-        if axes is None or not axes.has_data():
-            missing.append(name.replace("_", " "))
-            continue
-        axes.figure.set_size_inches(max(14.0, INCHES_EACH * len(trials.drawn)), 7.0)
-        axes.figure.subplots_adjust(bottom=0.25)
-        axes.set_title("")
-        axes.set_title("", loc="left")
-        axes.figure.suptitle(f"{trials.file.name}: {name.replace('_', ' ')}")
-        files.append(folder / f"{name}.png")
-        plots.save(axes.figure, files[-1])
-    pyplot.close("all")
+    valued = [trial for trial in trials.started() if trial.state in VALUED and _value(trial) is not None]
+    runs = [_plotted(trials, trial) for trial in valued]
+    metric, sweep, sign = trials.file.metric, trials.file.name, _sign(trials)
+    varied = {p.name: p for p in trials.drawn if len({str(run.settings[p.name]) for run in runs}) > 1}
+    figures, missing = {}, []
+    if len(runs) > 1:
+        figures["history"] = pictures.history(runs, metric, sign, sweep)
+    else:
+        missing.append(f"history (needs 2 runs with a {metric}; so far: {len(runs)})")
+    if varied:
+        scales = {name: _scale(parameter) for name, parameter in varied.items()}
+        figures["parallel_coordinates"] = pictures.parallel_coordinates(runs, scales, metric, sign, sweep)
+    else:
+        missing.append("parallel coordinates (no setting has two values so far)")
+    if len(runs) < MIN_IMPORTANCE_RUNS:
+        missing.append(f"importance (needs {MIN_IMPORTANCE_RUNS} runs with a {metric}; so far: {len(runs)})")
+    elif not varied or len({run.value for run in runs}) == 1:
+        missing.append(f"importance (all runs have the same {'settings' if not varied else metric})")
+    else:
+        importances = _importances(trials, valued, list(varied))
+        figures["importance"] = pictures.importance(importances, len(runs), metric, sweep)
+    files = [folder / f"{name}.png" for name in figures]
+    for figure, file in zip(figures.values(), files):
+        plots.save(figure, file)
     return files, missing
 
 
-def _for_a_picture(parameter: Parameter, trial: FrozenTrial) -> tuple[Any, BaseDistribution]:
-    """What was drawn, and from what; numeric categories as numbers, so that the picture has them in order."""
-    drawn, distribution = trial.params[parameter.name], trial.distributions[parameter.name]
-    are_numbers = all(type(choice) in (int, float) for choice in parameter.choices)
-    if isinstance(distribution, CategoricalDistribution) and are_numbers:
-        return parameter.value(drawn), CategoricalDistribution(sorted(parameter.choices))
-    return drawn, distribution
+def _plotted(trials: Trials, trial: FrozenTrial) -> PlottedRun:
+    arguments = trial.user_attrs["run"]["arguments"]
+    settings = {parameter.name: arguments[parameter.name] for parameter in trials.drawn}
+    return PlottedRun(trial.number, _value(trial), trial.state == TrialState.COMPLETE, settings)
+
+
+def _scale(parameter: Parameter) -> Scale:
+    if parameter.choices:
+        return parameter.choices
+    return "log" if getattr(parameter.distribution, "log", False) else "linear"
+
+
+def _importances(trials: Trials, valued: list[FrozenTrial], varied: list[str]) -> dict[str, float]:
+    """Optuna's, of the settings that vary; runs that were stopped early count with their latest value."""
+    study = optuna.create_study(direction=trials.file.goal)
+    for trial in valued:
+        params, distributions = ({name: of[name] for name in varied} for of in (trial.params, trial.distributions))
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=_value(trial)))
+    return get_param_importances(study)
 
 
 def _rank(trials: Trials, trial: FrozenTrial) -> tuple[bool, float]:
-    value, sign = _value(trial), 1 if trials.file.goal == "minimize" else -1
-    return value is None, 0.0 if value is None else sign * value
+    value = _value(trial)
+    return value is None, 0.0 if value is None else _sign(trials) * value
+
+
+def _sign(trials: Trials) -> int:
+    return 1 if trials.file.goal == "minimize" else -1
 
 
 def _value(trial: FrozenTrial) -> float | None:

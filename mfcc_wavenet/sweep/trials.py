@@ -123,8 +123,10 @@ class Trials:
 
     def _begin(self, trial: Trial) -> Run:
         log = self._lock(trial.number)
-        settings = {p.name: p.value(trial.params.get(p.name)) for p in self.file.parameters}
-        settings |= self.overrides
+        drawn = {
+            p.name: p.value(trial.params.get(p.name)) for p in self.file.parameters if p.name not in self.overrides
+        }
+        settings = {p.name: None for p in self.file.parameters} | drawn | self.overrides  # in the file's order
         name = run_name(trial.number, {p.name: settings[p.name] for p in self.drawn})
         text = hydra_text if Path(self.file.program).name == RUN_PY else str
         own = {"tracking.group": self.file.name, "tracking.project": self.file.project}

@@ -67,6 +67,15 @@ def test_a_run_is_given_what_the_agent_would_give_it():
     assert words == [*given, "runs=runs/sweeps/sweep", "name=000+x-4"]
 
 
+def test_a_setting_that_the_file_varies_can_be_fixed():
+    """The rest is varied as before; if there is no rest, it is a sweep of one run."""
+    sweep(written(GRID), overrides=["x=3"])
+    assert list(logged()) == ["000"]
+    text = RANDOM.replace("y: {value: null}", "y: {values: [a, b, c]}")
+    sweep(written(text), overrides=["y=b"], name="other")
+    assert [path.name[:6] for path in sorted(Path("runs/sweeps/other").glob("0*"))] == [f"00{n}+x-" for n in range(5)]
+
+
 def test_jobs_are_done_at_a_time():
     """Two, as the first one waits until the second has begun, and never three."""
     sweep(written(GRID), jobs=2, overrides=["together=1"])
@@ -181,17 +190,19 @@ def test_two_processes_work_on_one_sweep(text, count):
 
 
 def test_pictures_are_drawn_of_runs_that_differ(capsys):
-    """And are said to be missing for a single one."""
+    """What is missing of a few runs is said."""
     sweep(written(GRID), count=1)
-    assert "no picture of    history, parallel coordinates, importance" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no picture of    history (needs 2 runs with a score; so far: 1), parallel coordinates (no setting" in out
     sweep(written(GRID))
     out = capsys.readouterr().out
-    for name in ("history", "parallel_coordinates", "importance"):
-        path = Path(f"runs/sweeps/sweep/{name}.png")
-        assert str(path) in out
-        with Image.open(path) as image:
-            assert image.width >= 1400 and len(image.getcolors(2**24)) > 10
-    best = "runs/sweeps/sweep/001+x-2 runs/sweeps/sweep/000+x-4 runs/sweeps/sweep/003+x-6"
+    folder = "runs/sweeps/sweep"
+    assert f"pictures         {folder}/history.png, {folder}/parallel_coordinates.png\n" in out
+    assert "no picture of    importance (needs 10 runs with a score; so far: 4)\n" in out
+    for name in ("history", "parallel_coordinates"):
+        with Image.open(Path(folder, f"{name}.png")) as image:
+            assert image.width == 1200 and len(image.getcolors(2**24)) > 10
+    best = f"{folder}/001+x-2 {folder}/000+x-4 {folder}/003+x-6"
     assert f"-m mfcc_wavenet.compare {best} -o compare.html" in out
 
 
