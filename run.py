@@ -63,7 +63,7 @@ def run(composed: DictConfig) -> None:
         if checkpoint.training is not None and command.name is None and path.name == CHECKPOINT and not fetched:
             begin = None if command.restart else checkpoint
             return modes.train(checkpoint.settings, path.parent, begin, choices, command.restart)
-        # A run that began from this checkpoint earlier goes on from its own.
+        # A run that began from this checkpoint earlier resumes from its own.
         began = (folder / CHECKPOINT).is_file() and not command.restart
         begin = None if began else modes.as_another_run(checkpoint)
         return modes.train(checkpoint.settings, folder, begin, choices, command.restart)
@@ -109,17 +109,17 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OmegaConfBaseException):
         return f"{error.full_key or 'The configuration'}: {text.splitlines()[0].rstrip('.')}."
     if match := re.search(r"Error parsing override '([^']*)'", text):
-        return f"{match[1]!r} is no setting; one is given as NAME=VALUE."
+        return f"{match[1]!r} is not a setting; one is given as NAME=VALUE."
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
-        return f"{key} is no setting; {near(key, setting_names())}"
+        return f"{key} is not a setting; {near(key, setting_names())}"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = match.groups()
         options = re.findall(r"^\t(\S+)", text, re.MULTILINE)
         return (
             f"{group}={option}: there is no such option; {near(option, options)}"
             if options
-            else f"{group} is no config group; {near(group, GROUPS)}"
+            else f"{group} is not a config group; {near(group, GROUPS)}"
         )
     return " ".join(text.split())
 
@@ -132,7 +132,7 @@ def main() -> None:
 
     @hydra.main(version_base="1.3", config_path="conf", config_name="config")
     def job(composed: DictConfig) -> None:
-        # No exception leaves a job: Hydra would put all its overrides in front of the sentence. Of a
+        # No exception leaves a job: Hydra would put all its overrides before the sentence. Of a
         # sweep, a mistake ends one job, and an interruption all of them.
         try:
             run(composed)

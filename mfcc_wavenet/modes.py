@@ -68,9 +68,9 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
     measured = measure(checkpoint)  # first: a record is replaced as a whole or not at all
     if results["wrong"] == 0 and not measured["reproduced"] == measured["samples"]:
         raise UserError(
-            f"weights={weights}: {measured['wrong']:,} of {measured['samples']:,} samples are wrong and "
-            f"{measured['reproduced']:,} reproduced when the weights are stored so (margin {measured['margin']:.2g}; "
-            f"as trained none is wrong, margin {results['margin']:.2g}); weights=float32 keeps the run exact."
+            f"weights={weights}: with weights of that type {measured['wrong']:,} of {measured['samples']:,} samples "
+            f"are wrong and {measured['reproduced']:,} reproduced (margin {measured['margin']:.2g}; as trained none is "
+            f"wrong, margin {results['margin']:.2g}); weights=float32 keeps the run exact."
         )
     try:
         path = records.pin(folder, checkpoint, composed, directory, getattr(torch, weights))

@@ -69,11 +69,11 @@ def test_an_evaluation_is_one_line_of_json_and_the_same_in_a_file(type_in, train
 
 def test_a_model_is_evaluated_on_other_audio(type_in, trained):
     """data.root=FILE, its speaker named as the model knows it; the rest of the settings is the checkpoint's."""
-    (trained / "catalog.tsv").write_text("demo\tspoken.wav\n")
-    done = type_in("mode=evaluate checkpoint=runs/small data.root=catalog.tsv data.seconds=null output=other.json")
+    (trained / "manifest.tsv").write_text("demo\tspoken.wav\n")
+    done = type_in("mode=evaluate checkpoint=runs/small data.root=manifest.tsv data.seconds=null output=other.json")
     assert json.loads((trained / "other.json").read_text())["samples"] == SAMPLES and done.code == 0
     line = "mode=evaluate checkpoint=runs/small data.root=spoken.wav output=none.json"
-    type_in.refused(line, "has not heard the speaker", "it knows demo", "catalog")
+    type_in.refused(line, "was not trained on the speaker", "but on demo", "manifest")
 
 
 def test_an_evaluation_that_cannot_be_written_is_printed_first(type_in, trained):

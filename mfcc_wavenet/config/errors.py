@@ -1,4 +1,4 @@
-"""What a person is told when a command does not come to its end, and the code that it exits with."""
+"""The sentence and the exit code with which a command ends that could not do what was asked."""
 
 import os
 import sys

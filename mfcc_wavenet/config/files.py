@@ -36,7 +36,7 @@ def slug(name: str) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the folder of `path`, which is made; what is written there replaces `path` in the end.
 
-    It does so whole and on disk, or not at all: on an exception, which is passed on, the former file stays as it was
+    It does so whole and on disk, or not at all: on an exception, which is passed on, the previous file stays as it was
     and the temporary one is removed. The temporary name is this call's own, whoever else writes the same file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

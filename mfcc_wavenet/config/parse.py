@@ -84,7 +84,7 @@ def near(word: str, known: list[str]) -> str:
 def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> None:
     for key in config:
         if key not in known:
-            raise UserError(f"{prefix}{key} is no setting; {near(key, known)}")
+            raise UserError(f"{prefix}{key} is not a setting; {near(key, known)}")
 
 
 def _refuse_invalid(setting: str, value: Any, kind: Any) -> None:

@@ -164,8 +164,8 @@ class WindowSettings:
 class DataSettings:
     """The audio to train on."""
 
-    root: tuple[str, ...]  # one folder, one catalog (speaker TAB path) or any number of audio files
-    seconds: float | None  # only the first so many seconds of it; null: all
+    root: tuple[str, ...]  # one folder, one manifest (speaker TAB path) or any number of audio files
+    seconds: float | None  # only this much of it, from its start; null: all
     prepared: str  # the folder for prepared corpora
 
 
@@ -219,7 +219,7 @@ class TrainSettings:
     log_interval: int  # steps between two rows of metrics
     gradient_metrics: bool  # mfcc_grad_* and update_ratio_*, at every logged step
     evaluate_interval: int  # steps between two teacher-forced passes over everything
-    evaluate_below: float  # such a pass is worth its time once training's error is below this
+    evaluate_below: float  # such a pass is made only once the training error is below this
     sample_interval: int  # steps between two audio samples
     sample_utterances: int  # utterances, from the first on, that are generated then
     sample_seconds: float  # at most, of each of them

@@ -60,7 +60,7 @@ class Corpus:
         unknown = sorted(set(self.speakers) - set(speakers))
         if unknown:
             raise UserError(
-                f"The model has not heard the speaker {unknown[0]!r}; it knows {', '.join(speakers)}. "
-                "A catalog (speaker TAB path) as data.root names the speakers freely."
+                f"The model was not trained on the speaker {unknown[0]!r}, but on {', '.join(speakers)}. "
+                "A manifest (lines of speaker TAB path) as data.root names the speakers freely."
             )
         return [speakers.index(speaker) for speaker in self.speakers]

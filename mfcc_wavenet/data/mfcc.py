@@ -1,7 +1,7 @@
-"""What the WaveNet hears instead of the waveform: MFCCs, their deltas and delta-deltas.
+"""What conditions the WaveNet: MFCCs, their deltas and delta-deltas.
 
-librosa defines the numbers. A batched torchaudio twin computes the same ones for many utterances
-at once, on whatever device they are; the tests hold the two together.
+librosa defines the numbers. A batched torchaudio twin computes the same ones for utterances of one
+length at once, on whatever device they are; the tests hold the two together.
 
 Frame f is centred on sample f * hop_length, and beyond both ends there is digital silence, so an
 utterance of N samples has 1 + N // hop_length frames. All values are in dB, as librosa's MFCCs
@@ -63,7 +63,7 @@ def add_deltas(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSett
     The derivative of order k, in dB per frame**k, is that of the polynomial of degree k that fits
     delta_width frames best. (Savitzky and Golay, 1964.)
     """
-    # Beyond the ends the first and last frames go on ("nearest"): that is defined for utterances of
+    # Beyond the ends the first and last frames are repeated ("nearest"): that is defined for utterances of
     # any length and never looks further ahead than (delta_width - 1) / 2 frames. librosa's default
     # fits a polynomial to the ends, which takes delta_width frames and looks at all of them.
     width, orders = settings.delta_width, range(1, settings.delta_order + 1)

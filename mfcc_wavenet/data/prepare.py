@@ -56,7 +56,7 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
 def _utterances(
     sources: list[Source], seconds: float | None, settings: FeatureSettings
 ) -> Iterator[tuple[Source, np.ndarray]]:
-    """Each source with its audio, up to so many seconds in all; what cannot be used is named and left out."""
+    """Each source with its audio, up to that many seconds in all; what cannot be used is named and left out."""
     left = sys.maxsize if seconds is None else round(seconds * settings.sample_rate)
     if left < settings.hop_length:
         raise UserError(f"data.seconds={seconds}: shorter than one hop of {settings.hop_length} samples.")
