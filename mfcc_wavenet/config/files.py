@@ -1,20 +1,27 @@
-"""Files: the names of those that a run leaves, how a name becomes a file's, and the one way to write a file whole."""
+"""Files: the names of those that a run leaves, names as file names, writing whole files, and owning a folder."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import secrets
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from mfcc_wavenet.config.errors import UserError
 
 # In the folder of a run, and the first two also in a record of experiments/.
 CHECKPOINT = "checkpoint.pt"
 RESULTS = "results.json"  # written last: the run is finished
 CONFIG = "config.yaml"  # all settings of the run
 HISTORY = "history.jsonl"  # what was logged, one row per line, for whoever watches the run
+
+LOCK = ".lock"  # names the process that works in the folder, and is locked by it
 
 MAX_NAME_CHARACTERS = 120  # of a folder; file systems take 255 bytes
 DIGEST_CHARACTERS = 8  # that tell two long names apart
@@ -59,3 +66,40 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes the file whole or not at all."""
     write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def owned(lock: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """This process alone owns what the lock file stands for, until the context ends or the process does.
+
+    The lock is the operating system's (POSIX, fcntl), so that a process that is killed leaves none behind, and the
+    processes that load batches do not inherit it. wait: for another owner to finish; otherwise a UserError names it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(lock, what, wait) as file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _locked(lock: Path, what: str, wait: bool) -> IO[str]:
+    while True:
+        file = open(lock, "a+")  # noqa: SIM115, the caller closes it
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # either may say that it is locked
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            if not wait:
+                file.close()
+                raise UserError(f"{what} is in use by {owner}; wait until that is done, or stop it.") from None
+            print(f"{what} is in use by {owner}; waiting until that is done.", file=sys.stderr)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if lock.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()  # the owner before has just removed it

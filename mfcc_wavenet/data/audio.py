@@ -1,5 +1,6 @@
 """One audio file to mono float32 at the rate of the features."""
 
+import os
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def read_audio(path: Path, sample_rate: int, least: int = 1) -> Float32[np.ndarr
     or contains NaN or infinities.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # names may hold bytes that are not text
             promised, rate, cut = file.frames, file.samplerate, CUT.search(file.extra_info)
             audio = file.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as error:

@@ -11,12 +11,14 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.statistics import Statistics
 
+INDEX = "index.json"  # in its folder, with names, speakers and lengths; the folder is whole
+
 
 class Corpus:
     """A prepared corpus, opened. Utterances are numbered in the order of their sources."""
 
     def __init__(self, folder: Path):
-        index = json.loads((folder / "index.json").read_text())
+        index = json.loads((folder / INDEX).read_text())
         self.folder = folder
         self.digest: str = index["digest"]  # of the codes and frames themselves
         self.quantization_channels: int = index["quantization_channels"]
