@@ -53,20 +53,20 @@ def run(composed: DictConfig) -> None:
     if path and experiment:
         raise UserError("experiment and checkpoint each bring all settings; name only one of them.")
     if command.mode == "train" and path is None:
-        return modes.train(parse(config), folder, None, choices, command.restart)
+        return modes.train(parse(config), folder, choices, command.restart)
     if path is None and not experiment:
         raise UserError(f"mode={command.mode} needs checkpoint=PATH or an experiment: {near('', experiments.names())}")
     path = path or experiments.pinned_checkpoint(experiment)
     checkpoint = checkpoints.load(path)
-    checkpoint = modes.with_settings(checkpoint, merge(plain(checkpoint.settings), config, overridden))
+    settings = merge(plain(checkpoint.settings), config, overridden)
     if command.mode == "train":
-        if checkpoint.training is not None and command.name is None and path.name == CHECKPOINT and not fetched:
-            begin = None if command.restart else checkpoint
-            return modes.train(checkpoint.settings, path.parent, begin, choices, command.restart)
-        # A run that began from this checkpoint earlier resumes from its own.
-        began = (folder / CHECKPOINT).is_file() and not command.restart
-        begin = None if began else modes.as_another_run(checkpoint)
-        return modes.train(checkpoint.settings, folder, begin, choices, command.restart)
+        of_the_run = (checkpoint.training or {}).get("choices") or dict.fromkeys(choices)
+        choices = of_the_run | {group: choices[group] for group in overridden if group in choices}
+        is_a_run = checkpoint.training is not None and path.name == CHECKPOINT and not fetched
+        if is_a_run and command.name is None and settings == checkpoint.settings:
+            return modes.train(settings, path.parent, choices, command.restart)
+        return modes.train(settings, folder, choices, command.restart, modes.as_another_run(checkpoint))
+    checkpoint = modes.with_settings(checkpoint, settings)
     if command.mode == "generate":
         return files.convert(path, checkpoint, command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")

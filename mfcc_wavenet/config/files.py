@@ -75,8 +75,13 @@ def owned(lock: Path, what: str, wait: bool = False) -> Iterator[None]:
     The lock is the operating system's (POSIX, fcntl), so that a process that is killed leaves none behind, and the
     processes that load batches do not inherit it. wait: for another owner to finish; otherwise a UserError names it.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(lock, what, wait) as file:
+    is_new = not lock.parent.exists()
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = _locked(lock, what, wait)
+    except OSError as error:
+        raise UserError(f"{what} could not be written ({error.strerror or error}).") from error
+    with file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
@@ -84,6 +89,9 @@ def owned(lock: Path, what: str, wait: bool = False) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+            if is_new:
+                with contextlib.suppress(OSError):  # what it was made for is in it
+                    lock.parent.rmdir()
 
 
 def _locked(lock: Path, what: str, wait: bool) -> IO[str]:

@@ -56,6 +56,18 @@ def run_config(settings: Settings, choices: dict[str, str | None]) -> dict[str, 
     return flat(plain(settings)) | choices
 
 
+def first_difference(one: Settings, other: Settings, ignored: tuple[str, ...]) -> tuple[str, Any, Any] | None:
+    """The first setting in which the two differ, by its dotted name, and its values; None where they are the same.
+
+    ignored: groups, as in "tracking", and settings, as in "train.workers", that may differ.
+    """
+    theirs = flat(plain(other))
+    for name, value in flat(plain(one)).items():
+        if value != theirs[name] and not {name, name.partition(".")[0]} & set(ignored):
+            return name, value, theirs[name]
+    return None
+
+
 def flat(config: dict[str, Any]) -> dict[str, Any]:
     """Nested to flat with dotted keys, as in a sweep: {"optim": {"rate": 1}}, {"optim.rate": 1}."""
     leaves: dict[str, Any] = {}

@@ -38,6 +38,7 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
     folder = Path(data.prepared) / _key(sources, data, front_end, quantization_channels)
     if not (folder / INDEX).is_file():
         try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
             with owned(folder.with_name(f".{folder.name}.lock"), f"The corpus {folder}", wait=True):
                 if not (folder / INDEX).is_file():  # another process may just have prepared it
                     unfinished = folder.with_name(f".preparing-{folder.name}")

@@ -128,11 +128,12 @@ def _upgraded(path: Path, content: Any) -> dict[str, Any]:
 
 
 def _from_1_to_2(content: dict[str, Any]) -> None:
-    """A setting was renamed, and averaged weights no longer count their steps."""
+    """A setting was renamed, averages no longer count their steps, and a run knows its choices and its logged rows."""
     train = content["settings"]["train"]
     train["max_bad_steps"] = train.pop("most_bad_steps")
     if content["training"] is not None:
         del content["training"]["averaged_steps"]
+        content["training"] |= {"choices": None, "rows_logged": None}
 
 
 UPGRADES = {1: _from_1_to_2}  # by the format that they start from
@@ -146,7 +147,7 @@ def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:
         if expected != found:
             raise UserError(
                 f"The checkpoint comes from another architecture: its {name} is {found}, "
-                f"the settings ask for {expected}; take the checkpoint's settings, or start anew with restart=true."
+                f"the settings ask for {expected}; take the checkpoint's settings, or train these without checkpoint=."
             )
     model.load_state_dict(weights)
 

@@ -52,9 +52,17 @@ def append_row(path: Path, row: dict) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def forget_rows_after(path: Path, step: int) -> None:
-    """A run that was killed resumes from its checkpoint, and logs what came after that again."""
-    kept = [row for row in logged_rows(path) if row["step"] <= step]
+def count_rows(path: Path) -> int:
+    """Rows logged so far."""
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def forget_rows_after(path: Path, step: int, count: int | None) -> None:
+    """A run that was killed resumes from its checkpoint, and logs what came after that again.
+
+    count: rows when the checkpoint was written; None: it does not say, and its step decides.
+    """
+    kept = [row for row in logged_rows(path) if row["step"] <= step][:count]
     with _os_errors_as_user_errors(path):
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 

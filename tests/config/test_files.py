@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.disks import files_of_at_most
+from support.owners import HOLD
 from support.settings import ROOT
 
 from mfcc_wavenet.config.errors import UserError
@@ -47,16 +48,6 @@ def test_a_slug_is_a_name_that_a_shell_reads_as_it_stands(name):
 def test_long_names_stay_different():
     names = ["x" * 300 + end for end in ("a", "b")]
     assert slug(names[0]) != slug(names[1]) and len(slug(names[0])) == MAX_NAME_CHARACTERS
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from mfcc_wavenet.config.files import owned
-with owned(Path(sys.argv[1]), "The folder"):
-    print("mine", flush=True)
-    time.sleep(60)
-"""
 
 
 @pytest.fixture
