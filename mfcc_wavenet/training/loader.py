@@ -1,7 +1,9 @@
 """Batches from processes of their own, which leave it to the main one when and how a run ends."""
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -12,6 +14,7 @@ from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.windows import Windows
 
 DEATH = "DataLoader worker"  # how torch's error begins
+GRACE_SECONDS = 3.0  # that a worker lives on after SIGTERM
 
 
 def load_batches(windows: Windows, position: Position, workers: int, device: torch.device) -> Iterator[Batch]:
@@ -32,10 +35,11 @@ def load_batches(windows: Windows, position: Position, workers: int, device: tor
 def leave_signals_to_parent(_: int) -> None:
     """For worker processes: Ctrl-C, `timeout` and batch systems signal the whole group, but the parent ends the run.
 
-    It stops them in the end, and without it they stop by themselves.
+    It may need more batches until it has saved. SIGTERM is also how it stops a worker that does not stop by itself, so
+    that one ends after a while, and as if nothing had happened: torch would take another end for a failure.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(GRACE_SECONDS, os._exit, (0,)).start())
 
 
 @contextlib.contextmanager
@@ -43,8 +47,8 @@ def loader_deaths_as_user_errors(kept: str) -> Iterator[None]:
     """A worker that is killed, as where memory runs out, ends the run with a sentence; kept: what is safe."""
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith(DEATH):
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the last two from the pipe to it
+        if isinstance(error, RuntimeError) and not str(error).startswith(DEATH):
             raise
         raise UserError(
             f"A process that loads batches was killed, as happens where memory runs out; {kept}, and the same command "
