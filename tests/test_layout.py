@@ -17,6 +17,7 @@ SLOW = {"torch", "librosa", "numba"}  # to be imported
 # What each folder, or module of its own right, may import of this project; a folder may always import itself.
 ALLOWED = {
     "config": (),
+    "__main__": ("config",),
     "data": ("config",),
     "models": ("config", "data.batch", "data.statistics", "data.mulaw"),
     "generation": ("config", "data", "models"),

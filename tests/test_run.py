@@ -48,7 +48,7 @@ def begun(tmp_path, monkeypatch) -> Path:
         ("wavenet=chanels64", ["wavenet=chanels64: there is no such option; did you mean channels64"]),
         ("wavnet=channels64", ["wavnet is not a setting; did you mean wavenet"]),
         ("wavenet=null", ["wavenet=channels64"]),
-        ("~optim", ["optim.optimizer has no value"]),
+        ("~optim", ["~optim: a run has all settings"]),
         ("experiment=basline", ["experiment=basline: there is no such option; did you mean baseline"]),
         ("mode=foo", ["mode=foo is not a mode", "evaluate, generate, pin, train"]),
         ("mode=evalute", ["did you mean evaluate"]),

@@ -85,12 +85,20 @@ def setting_names() -> list[str]:
 
 def near(word: str, known: list[str]) -> str:
     """'did you mean ...?' for a mistyped word, or what there is."""
-    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    last = word.rpartition(".")[2]
+    close = [name for name in known if last in (name.rpartition(".")[2], _initials(name))]  # lr, batch_size
+    close = close or get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
     if len(known) > MAX_LISTED:
         return "`python run.py --cfg job` shows all there are."
     return f"there are {', '.join(sorted(known))}."
+
+
+def _initials(name: str) -> str:
+    """lr of optim.learning_rate; nothing of a single word."""
+    parts = name.rpartition(".")[2].split("_")
+    return "".join(part[:1] for part in parts) if len(parts) > 1 else ""
 
 
 def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> None:
@@ -115,6 +123,8 @@ def _plain(value: Any, kind: Any) -> Any:
     # A sweep hands over Python reprs, in which null is spelt None.
     if value == "None":
         return None
+    if kind is int and isinstance(value, float) and value.is_integer():  # 1e4
+        return int(value)
     # One path, or one stride, stands for a list of one.
     if get_origin(kind) is tuple and not isinstance(value, (list, tuple)):
         return [value]

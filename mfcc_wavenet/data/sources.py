@@ -24,7 +24,7 @@ def find_sources(root: tuple[str, ...]) -> list[Source]:
     In a folder, the first sub-folder is the speaker; files that lie in it directly are spoken by
     the folder's own name. "package:demo" is the folder demo inside this package.
     """
-    if not root:
+    if not all(root) or not root:
         raise UserError("data.root is empty; it takes a folder, audio files or a manifest (speaker TAB path).")
     sources = []
     for name in root:

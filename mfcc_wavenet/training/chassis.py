@@ -18,6 +18,7 @@ from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, writ
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import plain, run_config
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.config.size import refuse_too_large, training_bytes
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
@@ -30,7 +31,7 @@ from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs.history import count_rows, forget_rows_after, samples_to_zero, score
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.tracker import Tracker
-from mfcc_wavenet.training.device import pick_device
+from mfcc_wavenet.training.device import device_memory, pick_device
 from mfcc_wavenet.training.loader import load_batches, loader_deaths_as_user_errors, without_signals_of_children
 from mfcc_wavenet.training.metrics import Metrics
 from mfcc_wavenet.training.optimizer import copies, make_optimizer, relative_change, take_step, update_average
@@ -57,9 +58,11 @@ class Chassis:
         """folder: where the run's files go; choices: the option chosen of each config group, which is logged."""
         self.settings = settings
         self.folder = folder
+        self.checkpoint_path = folder / CHECKPOINT
         self.choices = choices or {}
         self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
         self.device = pick_device(settings.train.device)
+        refuse_too_large(training_bytes(settings, self.geometry), "window or network", device_memory(self.device))
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
         torch.manual_seed(settings.train.seed)
@@ -288,10 +291,6 @@ class Chassis:
         yield from load_batches(self.windows, position, self.settings.train.workers, self.device)
 
     # --- saving and resuming ----------------------------------------------------------------------
-
-    @property
-    def checkpoint_path(self) -> Path:
-        return self.folder / CHECKPOINT
 
     def save(self) -> None:
         """A checkpoint of everything, into the run's folder."""
