@@ -1,74 +1,363 @@
-"""What the README says works: its commands compose, its snippets run, its figures are the records'."""
+"""What README.md and docs/ say holds: commands and snippets run, links lead somewhere, figures are the records'.
 
+Each command is tried in a folder of its own that looks like a clone with a small finished run in it. What takes long is
+shortened: training to a few steps of a small network, evaluation to a fifth of a second of audio.
+"""
+
+import importlib
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from fnmatch import fnmatch
+from glob import glob
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
-from support.command import CommandLine
-from support.settings import ROOT, compose_settings
+import yaml
+from matplotlib.image import imread
+from support.command import QUICK, CommandLine
+from support.pages import DOCS, README, RECORDS, Page
+from support.settings import DEMO, ROOT, compose_settings
+from wandb.cli.cli import cli as wandb
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line.split("#")[0].removeprefix("python run.py ").strip()
-    for kind, block in BLOCKS
-    for line in block.splitlines()
-    if line.startswith("python run.py ")
-]
-OF_THE_COMMAND = ("mode=", "checkpoint=", "input=", "output=")
+from mfcc_wavenet.config.experiments import pinned_checkpoint
+from mfcc_wavenet.data.mfcc import mfcc
+from mfcc_wavenet.generation.inverter import Inverter
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.training.report import table
+
+MAX_README_LINES = 160
+LANGUAGES = {"sh", "python", "text"}
+COMMANDS = {line: f"{page.name}: {line}" for page in (*RECORDS, *reversed(DOCS)) for line in page.commands}
+COMMAND_KEYS = ("mode=", "checkpoint=", "input=", "output=", "--")  # that are no settings of a training
+SENTENCE = "mfcc_wavenet/data/demo/01_lighthouse.flac"
+RATE, SECONDS = 16000, 0.2
+SHORT = f"{QUICK} train.workers=0 optim.decay_steps=1000"
+ON = "data.seconds=0.2 train.steps=8 train.sample_utterances=0 tracking.mode=disabled"  # from a checkpoint
+BASELINE = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())
+SPEED = json.loads((ROOT / "docs" / "generation.json").read_text())
+
+
+# --- a clone in use -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory) -> Path:
+    """A clone with speech in it, and with a finished run NAME, which is an offline W&B run, too."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("run.py", "conf", "sweeps", "mfcc_wavenet", "Makefile", ".ci"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "experiments" / "baseline", folder / "experiments" / "baseline")
+    speech = soundfile.read(ROOT / SENTENCE, dtype="float32")[0][4000 : 4000 + round(SECONDS * RATE)]
+    for name in ("speech.wav", "FOLDER/one.wav", "FOLDER/below/two.wav", "takes/one.wav"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        soundfile.write(folder / name, speech, RATE)
+    np.save(folder / "mfcc.npy", mfcc(speech, compose_settings().features))
+    (folder / "catalog.tsv").write_text("demo\tspeech.wav\n")
+    line = [sys.executable, str(ROOT / "run.py"), *QUICK.split(), "name=NAME", "tracking.mode=offline"]
+    line += ["train.steps=6", "train.log_interval=2"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(folder / "runs" / "NAME", folder / "runs" / "sweeps" / "zero_error" / "000")
+    return folder
 
 
 @pytest.fixture
-def run_py(tmp_path, monkeypatch, capsys) -> CommandLine:
-    return CommandLine(tmp_path, monkeypatch, capsys)
+def clone(used, tmp_path, monkeypatch, capsys) -> SimpleNamespace:
+    """A copy of it, which is the working directory: folder, the command line in it, and how to read what is printed.
+
+    Nobody is logged in to W&B.
+    """
+    folder = tmp_path / "clone"
+    shutil.copytree(used, folder, symlinks=True)
+    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(folder)
+    run_py = CommandLine(folder, monkeypatch, capsys)
+    return SimpleNamespace(folder=folder, run_py=run_py, monkeypatch=monkeypatch, capsys=capsys)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_understood(command):
-    """No mistyped key, option or experiment in any command of the README."""
-    compose_settings(*(word for word in command.split() if not word.startswith(OF_THE_COMMAND)), *needed(command))
+def call(clone: SimpleNamespace, module: str, *arguments: str) -> tuple[int, str, str]:
+    """`python -m MODULE ARGUMENTS` in this process: exit code, stdout and stderr."""
+    clone.monkeypatch.setattr(sys, "argv", [module, *arguments])
+    clone.capsys.readouterr()
+    code = 0
+    try:
+        importlib.import_module(module).main()
+    except SystemExit as end:
+        code = end.code
+    return code, *clone.capsys.readouterr()
 
 
-def needed(command: str) -> list[str]:
-    return [] if "data.root" in command else ["data.root=."]
+# --- how each kind of command is tried ------------------------------------------------------------
 
 
-def test_your_own_mfccs(tmp_path, run_py):
-    """The snippet saves MFCCs, the command makes audio of them, and it is the sentence, but for the last part hop."""
-    snippet = "".join(block for kind, block in BLOCKS if kind == "python")
-    (command,) = [command for command in COMMANDS if "input=mfcc.npy" in command]
-    snippet = snippet.replace("mfcc_wavenet/data/demo", str(ROOT / "mfcc_wavenet" / "data" / "demo"))
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, check=True, env=environment)
-    done = run_py(command)
+def try_run_py(clone: SimpleNamespace, *words: str) -> None:
+    """No mistyped key, option or experiment; then the whole of it, shortened."""
+    settings = [word for word in words if not word.startswith(COMMAND_KEYS)]
+    compose_settings(*settings, *([] if "data.root=FOLDER" in words else ["data.root=."]))
+    line = shlex.join(words)
+    if "wandb:ENTITY" in line:  # tests/runs/test_artifacts.py has a server
+        clone.run_py.refused(line, "no W&B credentials found")
+        return
+    mode = next((word.partition("=")[2] for word in words if word.startswith("mode=")), "train")
+    if mode == "train" and "--cfg" not in words:
+        line += f" {ON if 'checkpoint=' in line else SHORT}"
+    if mode == "evaluate":
+        line += f" data.seconds={SECONDS}"
+    done = clone.run_py(line)
     assert done.code == 0, done.err
-    heard, rate = soundfile.read(tmp_path / "heard.wav")
-    original, _ = soundfile.read(ROOT / "mfcc_wavenet" / "data" / "demo" / "01_lighthouse.flac")
-    assert rate == 16000 and len(original) - 160 < len(heard) <= len(original)
-    original = original[: len(heard)]
-    noise = np.square(heard - original).mean()
-    assert 10 * np.log10(np.square(original).mean() / noise) > 30  # mu-law's own noise is 38 dB below speech
+    if f"input={SENTENCE}" in words and "experiment=baseline" in words:
+        samples = f"{BASELINE['samples']:,}"
+        assert f"{samples} of {samples} samples are the input's, bit for bit" in done.out
 
 
-def test_the_figures_are_the_records():
-    """The table and the list of experiments tell what experiments/baseline/results.json says."""
-    results = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())
-    samples = f"{results['samples']:,}"
-    assert results["wrong"] == 0 and results["reproduced"] == results["samples"]
-    assert f"wrong            0 of {samples} samples" in README
-    assert f"reproduced       {samples} of {samples} samples" in README
-    assert f"nats             {results['nats']:.6f} per sample" in README
-    assert f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps" in README
-    assert f"seconds          {results['seconds']:,.1f}" in README
-    assert f"0 of {samples} wrong, all reproduced" in README
+def try_sweep(clone: SimpleNamespace, file: str, *words: str) -> None:
+    """One run of it, shortened; what the sweep varies stays as it is drawn."""
+    parameters = yaml.safe_load(Path(file).read_text())["parameters"]
+    varied = {name for name, given in parameters.items() if "value" not in given}
+    short = [setting for setting in SHORT.split() if setting.partition("=")[0] not in varied]
+    code, out, _ = call(clone, "mfcc_wavenet.sweep.__main__", file, *words, "--count=1", *short)
+    assert code == 0 and "000 ended: score" in out, out
+
+
+def try_compare(clone: SimpleNamespace, *words: str) -> None:
+    """As it is, with the names of folders put in."""
+    words = [path for word in words for path in glob(word.replace("-run-...", "-run-*")) or [word]]
+    code, out, err = call(clone, "mfcc_wavenet.compare.__main__", *words)
+    assert code == 0 and Path("compare.html").stat().st_size > 10_000, err
+    assert re.match(r"compare\.html .*: .*NAME|compare\.html .*: 000", out), out
+
+
+def try_workspace(clone: SimpleNamespace, project: str) -> None:
+    """To where it needs an account; tests/test_workspace.py has a server."""
+    code, _, err = call(clone, "mfcc_wavenet.workspace", project)
+    assert code == 2 and err.startswith(f"{project}: no W&B credentials found")
+
+
+def try_bench(clone: SimpleNamespace, name: str) -> None:
+    """There is a benchmark of that name; it takes minutes, and tests/bench/test_bench.py tries its parts."""
+    code, _, err = call(clone, "mfcc_wavenet.bench.__main__", "no-such-benchmark")
+    assert code == 2 and re.search(rf"\b{name}\b", err), err
+
+
+def try_figure(clone: SimpleNamespace) -> None:
+    """It draws the picture that the README shows."""
+    module = importlib.import_module("docs.model")
+    clone.monkeypatch.setattr(module, "PICTURE", clone.folder / "model.png")
+    module.main()
+    drawn, shown = imread("model.png"), imread(ROOT / "docs" / "model.png")
+    Path("model.png").unlink()
+    assert drawn.shape == shown.shape and np.abs(drawn - shown).mean() < 1e-3
+
+
+def try_make(clone: SimpleNamespace, target: str) -> None:
+    """.ci/run makes it, or something that needs it; or it is nothing but a command that can be tried."""
+    rules = dict(re.findall(r"^([\w./]+):(.*(?:\n\t.*)*)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    made = re.findall(r"^make (\S+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    prerequisites = {name for goal in made for name in rules[goal].splitlines()[0].split()}
+    if target not in {*made, *prerequisites}:
+        (recipe,) = rules[target].splitlines()[1:]
+        try_command(recipe.strip().replace("$(RUN)", "python"), clone)
+
+
+def try_wandb(clone: SimpleNamespace, command: str, *words: str) -> None:
+    """wandb's own parser takes it."""
+    words = [path for word in words for path in glob(word.replace("-run-...", "-run-*")) or [word]]
+    wandb.commands[command].make_context(command, words)
+
+
+def try_pytest(clone: SimpleNamespace, folder: str) -> None:
+    assert (ROOT / folder).is_dir()
+
+
+def try_environment(clone: SimpleNamespace, *words: str) -> None:
+    """What makes a virtual environment and enters it is there."""
+    assert importlib.util.find_spec("venv") and Path(sys.prefix, "bin", "activate").is_file()
+
+
+def try_ci(clone: SimpleNamespace) -> None:
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+RULES: dict[str, Callable[..., None]] = {
+    "python run.py": try_run_py,
+    "python -m mfcc_wavenet.sweep": try_sweep,
+    "python -m mfcc_wavenet.compare": try_compare,
+    "python -m mfcc_wavenet.workspace": try_workspace,
+    "python -m mfcc_wavenet.bench": try_bench,
+    "python -m docs.model": try_figure,
+    "python -m pytest": try_pytest,
+    "python3.11 -m venv .venv": try_environment,
+    ". .venv/bin/activate": try_environment,
+    "make": try_make,
+    "wandb": try_wandb,
+    ".ci/run": try_ci,
+}
+
+
+def try_command(line: str, clone: SimpleNamespace) -> None:
+    """By the rule for it; a command that no rule is for fails."""
+    line = re.sub(r"^(\w+=\S+ )+", "", line)  # environment variables
+    rule = next((rule for rule in RULES if f"{line} ".startswith(f"{rule} ")), None)
+    assert rule, f"no rule in RULES says how to try {line!r}"
+    RULES[rule](clone, *shlex.split(line.removeprefix(rule)))
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=COMMANDS.values())
+def test_every_command_works(line, clone):
+    """And leaves nothing that git would show, except a new record where it is asked for one."""
+    before = set(clone.folder.rglob("*"))
+    try_command(line, clone)
+    left = {path.relative_to(clone.folder) for path in clone.folder.rglob("*") if path not in before and path.is_file()}
+    assert [path for path in left if not ignored(path) and path.parts[:2] != ("experiments", "NAME")] == []
+
+
+def ignored(path: Path) -> bool:
+    """Whether .gitignore names it, or a folder that it is in."""
+    for pattern in (ROOT / ".gitignore").read_text().splitlines():
+        parts = path.parts[:1] if pattern.startswith("/") else path.parts
+        if not pattern.startswith("#") and any(fnmatch(part, pattern.strip("/")) for part in parts):
+            return True
+    return False
+
+
+def test_a_command_without_a_rule_fails(clone):
+    """Rather than being passed over."""
+    with pytest.raises(AssertionError, match="no rule"):
+        try_command("python setup.py install", clone)
+
+
+@pytest.mark.parametrize("page", [*DOCS, *RECORDS], ids=lambda page: page.name)
+def test_every_block_has_a_language(page: Page):
+    """So that each is either tried or known to be output."""
+    assert {language for language, _ in page.blocks} <= LANGUAGES
+
+
+# --- snippets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page.snippets], ids=lambda page: page.name)
+def test_the_snippets_of_a_page_run(page: Page, clone):
+    """One after the other, in a process of their own; and the README's audio is the sentence, but for a part hop."""
+    script = page.snippets
+    if page is README:
+        script += "import soundfile\nsoundfile.write('runs/heard.wav', wav, inverter.sample_rate, subtype='FLOAT')\n"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    if page is README:
+        original, _ = soundfile.read(ROOT / SENTENCE)
+        heard, rate = soundfile.read("runs/heard.wav")
+        assert rate == RATE and len(original) - 160 < len(heard) <= len(original)
+        noise = np.square(heard - original[: len(heard)]).mean()
+        assert 10 * np.log10(np.square(original).mean() / noise) > 30  # mu-law's own noise is 38 dB below speech
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [*DOCS, *RECORDS, Page(DEMO / "README.md")], ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Page):
+    """To a file or folder of the repository, and to a heading that is there."""
+    for link in page.links:
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.path.parent / name if name else page.path
+        assert target.exists(), link
+        assert not anchor or anchor in Page(target.resolve()).anchors, link
+
+
+def test_the_readme_leads_to_every_page():
+    """And is short enough to be read."""
+    assert {page.name for page in DOCS[1:]} <= {link.partition("#")[0] for link in README.links}
+    assert len(README.text.splitlines()) <= MAX_README_LINES
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def test_the_readme_tells_what_training_the_baseline_prints(tmp_path, monkeypatch):
+    """The table at its end, from the figures of the record."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs/baseline")
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(BASELINE))
+    for name in ("01_lighthouse.generated.wav", "01_lighthouse.original.wav", "01_lighthouse.png", "curves.png"):
+        (folder / name).touch()
+    printed = table(folder, {"look at it": "wandb leet wandb", "upload it later": "wandb sync wandb/offline-run-..."})
+    assert f"```text\n{printed}\n```" in README.text
+
+
+def test_the_readme_tells_the_results_of_the_records():
+    """Of results.json, of the pinned checkpoint, and of the benchmark."""
+    samples, seen = f"{BASELINE['samples']:,}", f"{BASELINE['samples_seen']:,}"
+    epochs, margin = f"{BASELINE['epochs']:.1f} epochs", f"{BASELINE['margin']:.2f}"
+    weights = checkpoints.load(pinned_checkpoint("baseline")).weights
+    assert BASELINE["wrong"] == 0 and BASELINE["reproduced"] == BASELINE["samples"]
+    one, sixteen = (speed("baseline", streams) for streams in (1, 16))
+    loop, again = (next(r for r in SPEED["rows"] if r.get("way") == way) for way in ("torch step loop", "naive re-run"))
+    text = " ".join(README.text.split())
+    for told in (
+        f"{BASELINE['samples'] / RATE:.1f} s of audio, {sum(w.numel() for w in weights.values()) / 1e6:.1f} M weights",
+        f"| wrong, teacher-forced | 0 of {samples} samples |",
+        f"| reproduced, free-running | {samples} of {samples} samples |",
+        f"{BASELINE['seconds']:.1f} s for {seen} samples seen ({epochs})",
+        f"The baseline's is {margin}",
+        f"0 of {samples} wrong, all reproduced",
+        f"{one:,} / {sixteen:,} samples/s, {one / RATE:.1f} / {sixteen / RATE:.1f} times real time",
+        f"{loop['samples_per_second']:,} / {again['samples_per_second']:,} samples/s",
+    ):
+        assert told in text, told
+
+
+def speed(network: str, streams: int) -> int:
+    """Samples per second of all streams together."""
+    (row,) = [row for row in SPEED["rows"] if (row["network"], row.get("streams")) == (network, streams)]
+    return row["samples_per_second"]
+
+
+def test_the_page_on_generation_tells_what_was_measured():
+    """Each row of its table is one of generation.json, in that order; and the latency is the baseline's."""
+    text = (ROOT / "docs" / "generation.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + len(SPEED["rows"])
+    for cells, row in zip(rows[1:], SPEED["rows"]):
+        network, streams, cores = row["network"], row.get("streams", 1), row.get("cores", 1)
+        fraction = f"{row['fraction']:.2f}" if "fraction" in row else ""
+        assert cells[0].startswith(network) and ("," in cells[0]) == ("way" in row)
+        assert cells[1:] == [f"{streams}", f"{cores}", f"{row['samples_per_second']:,}", fraction]
+    latency = Inverter.from_experiment("baseline").latency_frames
+    assert f"arrived: {latency} for the baseline, {latency * 10} ms" in " ".join(text.split())
+
+
+def test_the_baselines_own_page_tells_its_results():
+    """In its table."""
+    text = (ROOT / "experiments" / "baseline" / "README.md").read_text()
+    samples, steps = f"{BASELINE['samples']:,}", f"{BASELINE['steps']:,}"
+    for told in (
+        f"| wrong, teacher-forced | 0 of {samples} |",
+        f"| reproduced, free-running | {samples} of {samples} |",
+        f"| nats per sample | {BASELINE['nats']:.4f} |",
+        f"nearest rival | {BASELINE['margin']:.2f} |",
+        f"| {BASELINE['samples_seen']:,} in {steps} steps, {BASELINE['epochs']:.1f} epochs |",
+        f"| seconds | {BASELINE['seconds']:.0f} on one core",
+    ):
+        assert told in text, told
 
 
 def test_the_layout_names_every_folder():
     """A folder that is added or removed changes the README."""
+    (layout,) = [block for _, block in README.blocks if block.startswith("mfcc_wavenet/\n")]
     folders = {path.name for path in (ROOT / "mfcc_wavenet").iterdir() if (path / "__init__.py").is_file()}
-    assert set(re.findall(r"^  (\w+)/ ", README, re.MULTILINE)) == folders
+    assert set(re.findall(r"\b(\w+)/", layout)) - {"mfcc_wavenet"} == folders
