@@ -51,7 +51,7 @@ SPEED = json.loads((ROOT / "docs" / "generation.json").read_text())
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory) -> Path:
-    """A clone with speech in it, and with a finished run NAME, which is an offline W&B run, too."""
+    """A clone with speech in it, and with a finished run in runs/mine, which is an offline W&B run, too."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("run.py", "conf", "sweeps", "mfcc_wavenet", "Makefile", ".ci"):
         (folder / name).symlink_to(ROOT / name)
@@ -62,11 +62,11 @@ def used(tmp_path_factory) -> Path:
         soundfile.write(folder / name, speech, RATE)
     np.save(folder / "mfcc.npy", mfcc(speech, compose_settings().features))
     (folder / "catalog.tsv").write_text("demo\tspeech.wav\n")
-    line = [sys.executable, str(ROOT / "run.py"), *QUICK.split(), "name=NAME", "tracking.mode=offline"]
+    line = [sys.executable, str(ROOT / "run.py"), *QUICK.split(), "name=mine", "tracking.mode=offline"]
     line += ["train.steps=6", "train.log_interval=2"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    shutil.copytree(folder / "runs" / "NAME", folder / "runs" / "sweeps" / "zero_error" / "000")
+    shutil.copytree(folder / "runs" / "mine", folder / "runs" / "sweeps" / "zero_error" / "000")
     return folder
 
 
@@ -111,7 +111,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
         return
     mode = next((word.partition("=")[2] for word in words if word.startswith("mode=")), "train")
     if mode == "train" and "--cfg" not in words:
-        line += f" {ON if 'checkpoint=' in line else SHORT}"
+        line += f" {ON}" if "checkpoint=" in line else f" {SHORT} restart=true"
     if mode == "evaluate":
         line += f" data.seconds={SECONDS}"
     done = clone.run_py(line)
@@ -135,7 +135,7 @@ def try_compare(clone: SimpleNamespace, *words: str) -> None:
     words = [path for word in words for path in glob(word.replace("-run-...", "-run-*")) or [word]]
     code, out, err = call(clone, "mfcc_wavenet.compare.__main__", *words)
     assert code == 0 and Path("compare.html").stat().st_size > 10_000, err
-    assert re.match(r"compare\.html .*: .*NAME|compare\.html .*: 000", out), out
+    assert re.match(r"compare\.html .*: .*mine|compare\.html .*: 000", out), out
 
 
 def try_workspace(clone: SimpleNamespace, project: str) -> None:
@@ -219,7 +219,7 @@ def test_every_command_works(line, clone):
     before = set(clone.folder.rglob("*"))
     try_command(line, clone)
     left = {path.relative_to(clone.folder) for path in clone.folder.rglob("*") if path not in before and path.is_file()}
-    assert [path for path in left if not ignored(path) and path.parts[:2] != ("experiments", "NAME")] == []
+    assert [path for path in left if not ignored(path) and path.parts[:2] != ("experiments", "mine")] == []
 
 
 def ignored(path: Path) -> bool:
