@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, owned, write_json
+from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, owned, refuse_overwriting, write_json
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs import records
+from mfcc_wavenet.runs.history import read_results
 from mfcc_wavenet.runs.tracker import Tracker, swept
 from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.report import table
@@ -60,6 +61,7 @@ def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> 
 
 def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path) -> dict:
     """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output."""
+    refuse_overwriting(output, [path])
     measured = {
         "experiment": experiment,
         **measure(checkpoint),
@@ -83,7 +85,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
     """
     if not (folder / RESULTS).is_file():
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
-    results = json.loads((folder / RESULTS).read_text())
+    results = read_results(folder)
     trained = checkpoints.load(folder / CHECKPOINT)
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     checkpoint = replace(trained, weights=stored, training=None)
@@ -121,4 +123,4 @@ def as_another_run(checkpoint: Checkpoint) -> Checkpoint:
 def _report_again(settings: Settings, folder: Path, choices: dict[str, str | None]) -> None:
     """A sweep that draws a setting twice waits for a result each time; training again would give the same one."""
     with Tracker(settings.tracking, name=folder.name, config=run_config(settings, choices)) as tracker:
-        tracker.summarise(json.loads((folder / RESULTS).read_text()))
+        tracker.summarise(read_results(folder))

@@ -1,6 +1,7 @@
 """Files: the names of those that a run leaves, names as file names, writing whole files, and owning a folder."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -9,7 +10,7 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,8 +45,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the folder of `path`, which is made; what is written there replaces `path` in the end.
 
     It does so whole and on disk, or not at all: on an exception, which is passed on, the previous file stays as it was
-    and the temporary one is removed. The temporary name is this call's own, whoever else writes the same file.
+    and the temporary one is removed. The temporary name is this call's own, whoever else writes the same file. A link
+    stays one, and what it leads to is replaced. Raises OSError for what is there but is not a regular file.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{secrets.token_hex(8)}.unfinished")
     try:
@@ -66,6 +71,25 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes the file whole or not at all."""
     write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a file that this project wrote; UserError if it is damaged or holds something else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is damaged: it holds no mapping of names to values.")
+    return values
+
+
+def refuse_overwriting(output: Path, inputs: Iterable[Path]) -> None:
+    """UserError if the output is a file that is read, by whatever name."""
+    if output.exists():
+        for path in inputs:
+            if path.exists() and output.samefile(path):
+                raise UserError(f"output={output} is what is read ({path}); name another file, nothing was written.")
 
 
 @contextlib.contextmanager

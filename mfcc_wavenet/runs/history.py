@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import write_text
+from mfcc_wavenet.config.files import RESULTS, read_json, write_text
+
+NEEDED = ("wrong", "samples", "reproduced", "nats", "margin", "samples_seen", "epochs", "steps", "seconds")  # results
 
 
 def score(history: list[dict], samples: int) -> float | None:
@@ -50,6 +52,18 @@ def append_row(path: Path, row: dict) -> None:
     """Adds a line; UserError if there is no room."""
     with _os_errors_as_user_errors(path), open(path, "a") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def read_results(folder: Path) -> dict:
+    """What a finished run came to; UserError if the file is damaged."""
+    results = read_json(folder / RESULTS)
+    missing = [name for name in NEEDED if name not in results]
+    if missing:
+        raise UserError(
+            f"{folder / RESULTS} is damaged: {missing[0]} is missing; without that file, the command that trained the "
+            "run writes it again."
+        )
+    return results
 
 
 def count_rows(path: Path) -> int:

@@ -1,10 +1,8 @@
 """The training loop: what is built, in which order, and what happens in a step."""
 
-import sys
 import time
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict
 from pathlib import Path
 
 import soundfile
@@ -28,9 +26,10 @@ from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.models.checkpoint import Checkpoint
-from mfcc_wavenet.runs.history import count_rows, forget_rows_after, samples_to_zero, score
+from mfcc_wavenet.runs.history import forget_rows_after, samples_to_zero, score
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.tracker import Tracker
+from mfcc_wavenet.training import state
 from mfcc_wavenet.training.device import device_memory, pick_device
 from mfcc_wavenet.training.loader import load_batches, loader_deaths_as_user_errors, without_signals_of_children
 from mfcc_wavenet.training.metrics import Metrics
@@ -84,7 +83,7 @@ class Chassis:
         self.rows_logged: int | None = 0  # in the folder, when the checkpoint was written
         self.run_id: str | None = None  # W&B's
         if checkpoint:
-            self._restore(checkpoint)
+            state.restore(self, checkpoint)
 
     # --- the run ----------------------------------------------------------------------------------
 
@@ -294,54 +293,10 @@ class Chassis:
 
     def save(self) -> None:
         """A checkpoint of everything, into the run's folder."""
-        training = {
-            "weights": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict()["state"],
-            "metrics": self.metrics.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "position": asdict(self.position),
-            "step": self.step,
-            "bad_steps": int(self.bad_steps),
-            "seconds": self.seconds,
-            "history": self.history,
-            "rows_logged": count_rows(self.folder / HISTORY),
-            "choices": self.choices,
-            "run_id": self.run_id,
-            "corpus": self.corpus.digest,
-        }
         weights = self.evaluated_model.state_dict()
-        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, training)
+        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, state.of_training(self))
         with without_signals_of_children():
             checkpoints.save(self.checkpoint_path, checkpoint)
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        """Weights, and where the checkpoint can continue training all that it takes to continue bit for bit.
-
-        The learning rate and the optimizer's other numbers are the settings'; its moments are the checkpoint's.
-        """
-        training = checkpoint.training
-        weights = checkpoint.weights if training is None else training["weights"]  # a pinned one's are a start
-        checkpoints.load_weights(self.model, weights)
-        if self.averaged is not None:
-            checkpoints.load_weights(self.averaged, checkpoint.weights)
-        if training is None:
-            return
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": training["optimizer"], "param_groups": groups})
-        self.metrics.load_state_dict(training["metrics"])
-        torch.set_rng_state(training["random"])
-        if training["random_cuda"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(training["random_cuda"], self.device)
-        self.position = Position(**training["position"])
-        self.step = training["step"]
-        self.bad_steps.fill_(training["bad_steps"])
-        self.seconds = training["seconds"]
-        self.history = training["history"]
-        self.rows_logged = training["rows_logged"]
-        self.run_id = training["run_id"]
-        if training["corpus"] != self.corpus.digest:
-            print("The corpus is not the one that the checkpoint was trained on.", file=sys.stderr)
 
 
 def every(interval: int, step: int) -> bool:

@@ -50,6 +50,7 @@ def loader_deaths_as_user_errors(kept: str) -> Iterator[None]:
     except (RuntimeError, ConnectionError, EOFError) as error:  # the last two from the pipe to it
         if isinstance(error, RuntimeError) and not str(error).startswith(DEATH):
             raise
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise the same again while the run ends
         raise UserError(
             f"A process that loads batches was killed, as happens where memory runs out; {kept}, and the same command "
             "resumes from it. train.workers=0 does without such processes."

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,15 @@ from support.owners import HOLD
 from support.settings import ROOT
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import MAX_NAME_CHARACTERS, owned, replacing, slug, write_json, write_text
+from mfcc_wavenet.config.files import (
+    MAX_NAME_CHARACTERS,
+    owned,
+    refuse_overwriting,
+    replacing,
+    slug,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -80,3 +89,25 @@ def test_who_waits_goes_on_when_the_owner_ends(tmp_path, owner, capsys):
     with owned(tmp_path / ".lock", "The folder", wait=True):
         assert f"process {owner.pid}" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_only_regular_files_are_replaced(tmp_path):
+    """Not a device, not even by root; a link stays one, and what it leads to is replaced."""
+    with pytest.raises(OSError, match="not a regular file"):
+        write_text(Path("/dev/null"), "x")
+    with pytest.raises(OSError, match="not a regular file"):
+        write_text(tmp_path, "x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_text(tmp_path / "link", "x")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_text() == "x"
+
+
+def test_what_is_read_is_not_written_to(tmp_path):
+    """By whatever name it is given."""
+    (tmp_path / "file").write_text("original")
+    (tmp_path / "link").symlink_to("file")
+    for output in (tmp_path / "file", tmp_path / "link", tmp_path / "x" / ".." / "file"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="is what is read"):
+            refuse_overwriting(output, [tmp_path / "nothing", tmp_path / "file"])
+    refuse_overwriting(tmp_path / "other", [tmp_path / "file"])

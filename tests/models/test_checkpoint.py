@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -303,3 +304,62 @@ def test_weights_in_fewer_bits_are_float32_again(tmp_path, weights):
     assert all(torch.equal(loaded.weights[name], w.to(weights).float()) for name, w in saved.weights.items())
     stored = sum(tensor.nbytes for tensor in saved.weights.values())
     assert whole.stat().st_size - half.stat().st_size == pytest.approx(stored / 2, rel=0.05)
+
+
+# --- contents that would make noise ---------------------------------------------------------------
+
+
+def doubled(depth: int) -> dict:
+    """2 ** depth values, in a file of a few kilobytes."""
+    value: dict = {"x": 1}
+    for _ in range(depth):
+        value = {"a": value, "b": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["weights"]["wavenet.logits.bias"].fill_(torch.nan), "weight wavenet.logits.bias is not finite"),
+        (lambda c: c.update(std=torch.zeros_like(c["std"])), "std is not above 0"),
+        (lambda c: c.update(std=-c["std"]), "std is not above 0"),
+        (lambda c: c.update(mean=c["mean"] * torch.inf), "mean is not a finite number"),
+        (lambda c: c.update(mean=c["mean"][:5]), "mean is not a finite number for each of 39 channels"),
+        (lambda c: c.update(speakers=[]), "no speakers"),
+        (lambda c: c.update(speakers=[1, 2]), "no speakers"),
+        (lambda c: c.update(weights=[1, 2]), "no attribute"),
+        (lambda c: c.update(training=[1]), "training state is not a mapping"),
+        (lambda c: c["settings"]["features"].update(sample_rate=0), "features.sample_rate is 0"),
+        (lambda c: c["settings"].update(train=doubled(60)), "not plain values"),
+        (lambda c: c["settings"]["wavenet"].update(residual_channels=10**9), "need"),
+    ],
+)
+def test_values_that_would_make_noise_are_refused(tmp_path, change, words):
+    """When the file is read, or its model built: not a second of audio of it."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    content = content_of(path)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(UserError, match=words):
+        load(path).model()
+
+
+def test_a_file_that_would_grow_is_not_read(tmp_path):
+    """A zip of zeros: kilobytes that inflate to gigabytes."""
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**7))
+    assert path.stat().st_size < 10**5 and "would grow when it is read" in refused(path)
+
+
+@pytest.mark.parametrize("missing", ["weights", "optimizer", "metrics", "position", "step"])
+def test_a_damaged_training_state_is_one_sentence(tmp_path, missing):
+    """Resuming says so; the weights can still be used."""
+    chassis = Chassis(replace(SETTINGS, data=replace(SETTINGS.data, prepared=str(tmp_path / "prepared"))), tmp_path)
+    chassis.save()
+    whole = load(chassis.checkpoint_path)
+    damaged = replace(whole, training={name: value for name, value in whole.training.items() if name != missing})
+    with pytest.raises(UserError, match="training state is damaged"):
+        Chassis(chassis.settings, tmp_path, damaged)
+    assert damaged.model().geometry == chassis.geometry
