@@ -10,7 +10,7 @@ from mfcc_wavenet.config.errors import UserError, exit_codes
 from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, service
 
 NAME = "mfcc_wavenet"
-RECENT_RUNS = 20  # whose sounds and pictures get panels
+RECENT_RUNS = 20  # the sounds and pictures of which get panels
 CURVES = {
     "Progress": ["train/error", "train/loss", "eval/wrong", "eval/error", "score"],
     "Predictions": ["train/bits_per_sample", "train/avg_prob_target", "train/avg_max", "train/peak_dist"],
@@ -19,7 +19,7 @@ CURVES = {
     "Throughput": ["train/samples_per_second"],
 }
 MEDIA = ("audio/", "spectrogram/")
-SIGNED = ("score", "train/mfcc_grad_mean")  # no logarithm of these
+SIGNED = ("score", "train/mfcc_grad_mean")  # may be negative: no logarithmic axis
 VARIED = (
     "window",
     "window.samples",
@@ -36,7 +36,7 @@ VARIED = (
 
 
 def build(entity: str, project: str, media: list[str]) -> Any:
-    """The workspace; media: the keys of sounds and spectrograms that runs of the project have logged."""
+    """The workspace; media: keys of the sounds and spectrograms that runs of the project have logged."""
     import wandb_workspaces.reports.v2 as panels  # an optional dependency
     import wandb_workspaces.workspaces as workspaces
 
@@ -46,7 +46,7 @@ def build(entity: str, project: str, media: list[str]) -> Any:
     class Setting(panels.ParallelCoordinatesPlotColumn):
         def _to_model(self) -> Any:
             column = super()._to_model()
-            column.accessor = f"config:{self.metric.name}.value"  # Config takes the dots of a flat key for nesting
+            column.accessor = f"config:{self.metric.name}.value"  # Config takes the dots of a flat key as nesting
             return column
 
     settings = [Setting(panels.Config(name)) for name in VARIED]
@@ -77,7 +77,7 @@ def save(path: str) -> str:
     """Saves a workspace in ENTITY/PROJECT; returns its address."""
     entity, _, project = path.partition("/")
     if not entity or not project or "/" in project:
-        raise UserError(f"{path} is no project; it is named ENTITY/PROJECT.")
+        raise UserError(f"{path} is not a project; a project is given as ENTITY/PROJECT.")
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError(f"A workspace needs one more package: {sys.executable} -m pip install wandb-workspaces.")
     with service(path) as api:

@@ -61,31 +61,30 @@ def test_the_saved_workspace_shows_what_runs_log(server, monkeypatch, capsys):
 
 
 def test_every_curve_is_a_metric_that_runs_log():
-    """A renamed metric does not leave an empty panel behind."""
-
+    """So that renaming a metric does not leave an empty panel."""
     trained = {metric for metrics in workspace.CURVES.values() for metric in metrics if metric.startswith("train/")}
     assert trained - {"train/update_ratio_speaker"} <= {f"train/{name}" for name in METRICS}
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
-    [("tests", "named ENTITY/PROJECT"), ("a/b/c", "named ENTITY/PROJECT"), (f"{ENTITY}/nothing", "nothing")],
+    ("path", "sentence"),
+    [("tests", "given as ENTITY/PROJECT"), ("a/b/c", "given as ENTITY/PROJECT"), (f"{ENTITY}/nothing", "nothing")],
 )
-def test_what_is_no_project_is_refused(server, path, words):
-    """In one sentence, and nothing is saved."""
-    with pytest.raises(UserError, match=words):
+def test_what_is_not_a_project_is_refused(server, path, sentence):
+    """In one sentence, and no workspace is saved."""
+    with pytest.raises(UserError, match=sentence):
         workspace.save(path)
     assert not server.views
 
 
 def test_every_axis_is_a_setting_or_a_group():
-    """As the config of a run names them."""
+    """Under its name in the config of a run."""
     names = run_config(compose_settings(), dict.fromkeys(GROUPS))
     assert set(workspace.VARIED) <= names.keys()
 
 
 def test_without_the_package_a_sentence_says_how_to_install_it(monkeypatch):
-    """It is an option."""
+    """It is optional."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install wandb-workspaces"):
         workspace.save(f"{ENTITY}/tests")

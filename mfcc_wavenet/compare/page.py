@@ -1,6 +1,6 @@
 """One HTML file that compares runs: `python -m mfcc_wavenet.compare RUN... -o compare.html`.
 
-Curves, settings, results and sounds are all inside it, so that it opens without a server or a network.
+Curves, settings, results and sounds are all embedded in it, so that it opens without a server or a network.
 """
 
 import base64
@@ -13,39 +13,41 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from jaxtyping import Float32, Float64, Int
 from jinja2 import Environment, PackageLoader
 
 from mfcc_wavenet.compare.reader import Run, Sound
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.runs.plots import bare_spectrograms
 
-FIRST_SHOWN = ("train/loss", "train/error", "eval/wrong")  # of the metrics, if no others are asked for
+DEFAULT_METRICS = ("train/loss", "train/error", "eval/wrong")  # whose curves are shown at first
 AXES = {"step": "step", "samples seen": "train/samples_seen", "epoch": "train/epoch"}
-COLOURS, DASHES = 7, ("", "7 4", "2 3")  # in page.css, and of the lines: 21 runs look different
-MOST_POINTS = 500_000  # of all curves together, which keeps the page under 5 MB; beyond it they are thinned out
-DIGITS = 6  # of a value in the page
+NUM_COLOURS = 7  # in page.css
+DASHES = ("", "7 4", "2 3")  # of lines: with the colours, 21 different ones
+MAX_POINTS = 500_000  # of all curves together, which keeps the page under 5 MB; longer curves are thinned out
+DIGITS = 6  # significant ones, of a value in the page
 RESULTS_FIRST = ("score", "wrong", "samples", "error", "nats", "reproduced", "samples_to_zero", "samples_seen", "steps")
 
 
 def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Comparison of runs") -> str:
     """The page as one string of HTML.
 
-    metrics: the ones whose curves are shown at first, each as "train/loss" or just "loss"; a person
-    can choose others in the page. Raises UserError for one that no run has.
+    metrics: those whose curves are shown at first, each as "train/loss" or just "loss"; others can be chosen in the
+    page. Raises UserError for a metric that no run has.
     """
     known = sorted({name for run in runs for row in run.history for name in row} - set(AXES.values()))
     shown = _chosen(metrics, known)
     environment = Environment(
         loader=PackageLoader("mfcc_wavenet.compare", "template"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"value": _in_words}
+    environment.filters |= {"value": _formatted}
     return environment.get_template("page.html").render(
         title=title,
-        runs=[_Look.of(number, run) for number, run in enumerate(runs)],
+        runs=[_Style.of(number, run) for number, run in enumerate(runs)],
         axes=list(AXES),
         metrics=[*shown, *(name for name in known if name not in shown)],
         shown=shown,
-        curves=_packed([_curves(run, MOST_POINTS // max(1, len(known) * len(runs))) for run in runs]),
+        curves=_packed([_curves(run, MAX_POINTS // max(1, len(known) * len(runs))) for run in runs]),
         differing=_table([run.settings for run in runs], differing=True),
         shared=_table([run.settings for run in runs], differing=False),
         results=_results(runs),
@@ -57,8 +59,8 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
 
 
 @dataclass(frozen=True)
-class _Look:
-    """How a run is told from the others wherever it appears."""
+class _Style:
+    """The line of a run, by which it is recognised in every part of the page."""
 
     number: int
     name: str
@@ -67,25 +69,25 @@ class _Look:
     dash: str
 
     @classmethod
-    def of(cls, number: int, run: Run) -> "_Look":
-        return cls(number, run.name, run.source, number % COLOURS, DASHES[number // COLOURS % len(DASHES)])
+    def of(cls, number: int, run: Run) -> "_Style":
+        return cls(number, run.name, run.source, number % NUM_COLOURS, DASHES[number // NUM_COLOURS % len(DASHES)])
 
 
 def _table(rows: list[dict[str, Any]], differing: bool) -> dict[str, list]:
-    """Settings by name, one value per run, None where a run does not tell: all that differ, or all that do not."""
+    """Settings by name, one value per run, "" where a run does not have it: all that differ, or all that do not."""
     names = sorted({name for row in rows for name in row})
     different = {name for name in names if len({json.dumps(row[name]) for row in rows if name in row}) > 1}
     return {name: [row.get(name, "") for row in rows] for name in names if (name in different) == differing}
 
 
 def _results(runs: Sequence[Run]) -> dict[str, list]:
-    """Results that are numbers, by name, one value per run; the ones that decide come first."""
+    """Results that are numbers, by name, one value per run; the most important ones come first."""
     names = {name for run in runs for name, value in run.results.items() if type(value) in (int, float)}
     ordered = [*(name for name in RESULTS_FIRST if name in names), *sorted(names - set(RESULTS_FIRST))]
     return {name: [run.results.get(name, "") for run in runs] for name in ordered}
 
 
-def _in_words(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.{DIGITS}g}"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -97,54 +99,56 @@ def _in_words(value: Any) -> str:
 
 
 def _chosen(metrics: Sequence[str], known: list[str]) -> list[str]:
-    """The metrics that were asked for, in that order, or those that tell most."""
+    """The metrics that were asked for, in that order, or the default ones."""
     for name in metrics:
-        if not any(_means(name, metric) for metric in known):
+        if not any(_matches(name, metric) for metric in known):
             raise UserError(f"No run has the metric {name!r}; there are {', '.join(known) or 'none'}.")
-    return [m for name in metrics or FIRST_SHOWN for m in known if _means(name, m)] or known[:2]
+    return [m for name in metrics or DEFAULT_METRICS for m in known if _matches(name, m)] or known[:2]
 
 
-def _means(name: str, metric: str) -> bool:
+def _matches(name: str, metric: str) -> bool:
     return metric == name or metric.endswith(f"/{name}")
 
 
-def _curves(run: Run, most: int) -> dict:
-    """What the page draws of a run: for each axis the place of every row, for each metric its rows and values."""
+def _curves(run: Run, max_points: int) -> dict:
+    """A run's curves: for each axis the position of every row, for each metric its rows and values."""
     names = sorted({name for row in run.history for name in row})
     columns = {name: np.array([row.get(name, np.nan) for row in run.history], np.float64) for name in names}
-    places = {axis: _everywhere(columns["step"], columns[name]) for axis, name in AXES.items() if name in columns}
-    metrics = {name: _rows(columns[name], most) for name in names if name not in AXES.values()}
+    positions = {axis: _at_all_rows(columns["step"], columns[name]) for axis, name in AXES.items() if name in columns}
+    metrics = {name: _rows(columns[name], max_points) for name in names if name not in AXES.values()}
     return {
-        "axes": {axis: _rounded(values) for axis, values in places.items()},
-        # Gaps between rows rather than their numbers: nearly all are 1, which packs to nothing.
+        "axes": {axis: _rounded(values) for axis, values in positions.items()},
+        # Differences of row numbers: nearly all are 1, which deflates to nothing.
         "metrics": {
             name: [np.diff(rows, prepend=0).tolist(), _rounded(columns[name][rows])] for name, rows in metrics.items()
         },
     }
 
 
-def _everywhere(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values that only some rows have, such as the samples seen, at all rows: linear in between."""
-    there = np.isfinite(values)
-    return np.interp(steps, steps[there], values[there])
+def _at_all_rows(
+    steps: Float64[np.ndarray, " rows"], values: Float64[np.ndarray, " rows"]
+) -> Float64[np.ndarray, " rows"]:
+    """Values that only some rows have, such as the samples seen, interpolated linearly at all rows."""
+    known = np.isfinite(values)
+    return np.interp(steps, steps[known], values[known])
 
 
-def _rows(values: np.ndarray, most: int) -> np.ndarray:
-    """The rows in which the values are, thinned out to so many at most: of every stretch its extremes stay."""
+def _rows(values: Float64[np.ndarray, " rows"], max_points: int) -> Int[np.ndarray, " points"]:
+    """The rows that have a value, thinned out to at most max_points: each segment keeps its two extremes."""
     rows = np.flatnonzero(np.isfinite(values))
-    if len(rows) <= most:
+    if len(rows) <= max_points:
         return rows
-    stretches = np.array_split(rows, max(1, most // 2))
-    return np.unique([stretch[find(values[stretch])] for stretch in stretches for find in (np.argmin, np.argmax)])
+    segments = np.array_split(rows, max(1, max_points // 2))
+    return np.unique([segment[find(values[segment])] for segment in segments for find in (np.argmin, np.argmax)])
 
 
-def _rounded(values: np.ndarray) -> list[float | int]:
-    """Whole numbers as they are, others to a few digits."""
+def _rounded(values: Float64[np.ndarray, " rows"]) -> list[float | int]:
+    """Integers exactly, others to DIGITS digits."""
     return [int(value) if value.is_integer() else float(f"{value:.{DIGITS}g}") for value in values.tolist()]
 
 
 def _packed(content: Any) -> str:
-    """JSON, deflated, in base64: half of its size, and no name in it can be read as a part of the page."""
+    """JSON, deflated, in base64: half the size, and no name in it can be taken for markup."""
     return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode())).decode()
 
 
@@ -152,7 +156,7 @@ def _packed(content: Any) -> str:
 
 
 def _utterances(runs: Sequence[Run]) -> list[dict]:
-    """Each original with what the runs made of it; runs that were trained on other parts of it stand apart."""
+    """Each original with what the runs generated; runs trained on another part of it form a group of their own."""
     groups: dict[tuple, list[tuple[int, Sound]]] = {}
     for number, run in enumerate(runs):
         for name, sound in run.sounds.items():
@@ -180,7 +184,9 @@ def _utterance(name: str, sample_rate: int, group: list[tuple[int, Sound]]) -> d
     }
 
 
-def _verdict(original: np.ndarray, generated: np.ndarray) -> str:
+def _verdict(
+    original: Float32[np.ndarray, " original_samples"], generated: Float32[np.ndarray, " generated_samples"]
+) -> str:
     if np.array_equal(original, generated):
         return "identical, sample for sample"
     common = min(len(original), len(generated))
@@ -191,8 +197,8 @@ def _verdict(original: np.ndarray, generated: np.ndarray) -> str:
     return f"signal to difference {10 * np.log10(signal / noise):.1f} dB"
 
 
-def _flac(wav: np.ndarray, sample_rate: int) -> bytes:
-    """Every browser plays it, at half the size of WAV."""
+def _flac(wav: Float32[np.ndarray, " samples"], sample_rate: int) -> bytes:
+    """FLAC, which every browser plays, is half the size of WAV."""
     file = io.BytesIO()
     soundfile.write(file, wav, sample_rate, format="FLAC", subtype="PCM_16")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What runs left behind, read back: offline W&B runs, run folders and pinned experiments, all as the same Run."""
+"""Runs read back from where they were logged: offline W&B runs, run folders and pinned experiments."""
 
 import json
 import math
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
@@ -30,57 +31,57 @@ Row = dict[str, float | int]
 
 @dataclass(frozen=True)
 class Sound:
-    """An utterance and what a run made of it; the two may differ in length."""
+    """An utterance and what a run generated from its MFCCs; the two may differ in length."""
 
     sample_rate: int  # Hz
-    original: np.ndarray  # (samples,) in -1 to 1
-    generated: np.ndarray  # likewise
+    original: Float32[np.ndarray, " original_samples"]  # amplitudes in [-1, 1]
+    generated: Float32[np.ndarray, " generated_samples"]  # likewise
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of one run, wherever it was read from."""
+    """One run, wherever it was read from."""
 
     name: str
-    source: str  # where it was read from; no other run has the same
+    source: str  # where it was read from; unique
     settings: dict[str, Any]  # flat, with dotted keys
-    results: dict[str, Any]  # what it was worth in the end; empty: it is not finished
-    history: list[Row]  # numbers by W&B's names, train/loss for instance, and "step", which never falls
+    results: dict[str, Any]  # its final figures; empty if it has not finished
+    history: list[Row]  # numbers under W&B's names, such as train/loss, and "step", which never decreases
     sounds: dict[str, Sound]  # by utterance
 
 
 def read(paths: Iterable[str | Path], audio: bool = True) -> list[Run]:
-    """The runs that these paths name, in that order, each once and under a name of its own.
+    """The runs at these paths, in that order, each once and under a unique name.
 
-    A path is the directory of a W&B run or its .wandb file (any part of a resumed run stands for all
-    of it), the folder of a run, an experiment's name or directory, or a folder that holds several of
-    these. The audio of an experiment is generated anew from its checkpoint; audio=False leaves all
-    audio out. Sound that cannot be read is named on stderr and left out.
+    A path is the directory of a W&B run or its .wandb file (any part of a resumed run stands for the whole run), the
+    folder of a run, an experiment's name or directory, or a folder that contains several of these. The audio of an
+    experiment is generated from its checkpoint; audio=False leaves out all audio. Sounds that cannot be read are
+    reported on stderr and left out.
 
-    Raises UserError for a path that leads to no run, and for a run that is damaged.
+    Raises UserError for a path without a run, and for a damaged run.
     """
     found = dict.fromkeys(_parts(directory) for path in paths for directory in _directories(path))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each W&B log is read by a process of its own
-        return _told_apart(list(pool.map(lambda parts: _read(parts, audio), found)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each W&B log is read by a separate process
+        return _unique_names(list(pool.map(lambda parts: _read(parts, audio), found)))
 
 
-# --- where runs lie -------------------------------------------------------------------------------
+# --- where runs are --------------------------------------------------------------------------------
 
 
 def _directories(given: str | Path) -> list[Path]:
-    """The directories of all runs that the path stands for, in the order of their names."""
+    """The directories of all runs at that path, in the order of their names."""
     path = Path(given).expanduser()
     if not path.exists():
         if str(given) in experiments.names():
             return [experiments.pinned_checkpoint(str(given)).parent]
         known = ", ".join(experiments.names())
-        raise UserError(f"There is no run {given}: no file or folder is there, and the experiments are {known}.")
+        raise UserError(f"There is no run {given}: it is neither a file nor a folder nor an experiment ({known}).")
     path = (path if path.is_dir() else path.parent).resolve()
     if _holds_run(path):
         return [path]
     inside = sorted(child for child in path.iterdir() if not child.is_symlink() and _holds_run(child))
     if not inside:
-        raise UserError(f"{given} is no run: neither {LOG} nor {CHECKPOINT} is in it or in a folder right below.")
+        raise UserError(f"{given} is not a run: neither it nor a folder in it contains {LOG} or {CHECKPOINT}.")
     return inside
 
 
@@ -89,7 +90,7 @@ def _holds_run(directory: Path) -> bool:
 
 
 def _parts(directory: Path) -> tuple[Path, ...]:
-    """All directories of the same run, oldest first: W&B makes a new one, of the same id, whenever a run goes on."""
+    """All directories of the same run, oldest first: W&B makes a new one, of the same id, whenever a run resumes."""
     logs = list(directory.glob(LOG))
     if not logs:
         return (directory,)
@@ -99,11 +100,11 @@ def _parts(directory: Path) -> tuple[Path, ...]:
 
 
 def _read(parts: tuple[Path, ...], audio: bool) -> Run:
-    return _of_folder(parts[0], audio) if (parts[0] / CHECKPOINT).is_file() else _of_wandb(parts, audio)
+    return _from_folder(parts[0], audio) if (parts[0] / CHECKPOINT).is_file() else _from_wandb(parts, audio)
 
 
-def _told_apart(runs: list[Run]) -> list[Run]:
-    """Where several runs share a name, each one's says where it was read from, too."""
+def _unique_names(runs: list[Run]) -> list[Run]:
+    """Runs of the same name get the place that they were read from added to it."""
     names = [run.name for run in runs]
     return [replace(run, name=f"{run.name} ({run.source})") if names.count(run.name) > 1 else run for run in runs]
 
@@ -111,31 +112,39 @@ def _told_apart(runs: list[Run]) -> list[Run]:
 # --- run folders and experiments ------------------------------------------------------------------
 
 
-def _of_folder(folder: Path, audio: bool) -> Run:
+def _from_folder(folder: Path, audio: bool) -> Run:
     checkpoint = checkpoints.load(folder / CHECKPOINT)
-    results = folder / RESULTS
-    try:
-        measured = json.loads(results.read_text()) if results.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{results} is no JSON ({error}).") from error
     return Run(
         name=folder.name,
         source=_short(folder),
         settings=flat(plain(checkpoint.settings)),
-        results=measured,
+        results=_results(folder / RESULTS),
         history=[_numbers(row) for row in logged_rows(folder / HISTORY)],
-        sounds=(_of_files(folder, checkpoint) if checkpoint.training else _anew(checkpoint)) if audio else {},
+        sounds=(_from_files(folder, checkpoint) if checkpoint.training else _generated(checkpoint)) if audio else {},
     )
 
 
-def _of_files(folder: Path, checkpoint: Checkpoint) -> dict[str, Sound]:
+def _results(path: Path) -> dict[str, Any]:
+    """What is in the file; nothing if there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        results = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}).") from error
+    if not isinstance(results, dict):
+        raise UserError(f"{path} does not hold the results of a run: it is not a JSON object.")
+    return results
+
+
+def _from_files(folder: Path, checkpoint: Checkpoint) -> dict[str, Sound]:
     names = [path.name.removesuffix(".generated.wav") for path in sorted(folder.glob("*.generated.wav"))]
     pairs = {name: (folder / f"{name}.original.wav", folder / f"{name}.generated.wav") for name in names}
     return _sounds(pairs, checkpoint.settings.features.sample_rate)
 
 
-def _anew(checkpoint: Checkpoint) -> dict[str, Sound]:
-    """What a pinned checkpoint makes of the first utterances that it was trained on."""
+def _generated(checkpoint: Checkpoint) -> dict[str, Sound]:
+    """What a pinned checkpoint generates of the first utterances that it was trained on."""
     settings = checkpoint.settings
     try:
         windows = corpus_windows(checkpoint)
@@ -149,13 +158,13 @@ def _anew(checkpoint: Checkpoint) -> dict[str, Sound]:
 # --- W&B ------------------------------------------------------------------------------------------
 
 
-def _of_wandb(parts: tuple[Path, ...], audio: bool) -> Run:
+def _from_wandb(parts: tuple[Path, ...], audio: bool) -> Run:
     name, settings, summary = parts[-1].name, {}, {}
     rows: list[Row] = []
-    logged: set[str] = set()  # what has a history is no result
+    logged: set[str] = set()  # names that have a history are not results
     media: dict[str, dict[str, Path]] = {}  # the latest sounds of each utterance
     for part in parts:
-        of_part: list[Row] = []
+        part_rows: list[Row] = []
         for record in _records(part):
             value = record.get(record["type"], {})
             if record["type"] == "run":
@@ -167,11 +176,11 @@ def _of_wandb(parts: tuple[Path, ...], audio: bool) -> Run:
                 summary |= value.get("update", {})
             elif record["type"] == "history":
                 logged |= value["item"].keys()
-                # Another program's run may have no step but wandb's own.
-                of_part.append(_numbers({"step": value["item"].get("_step"), **value["item"]}))
+                # Another program's run may have wandb's own step only.
+                part_rows.append(_numbers({"step": value["item"].get("_step"), **value["item"]}))
                 for utterance, which, path in _audio(value["item"]):
                     media.setdefault(utterance, {})[which] = part / "files" / path
-        rows = _joined(rows, of_part)
+        rows = _joined(rows, part_rows)
     pairs = {utterance: (p["original"], p["generated"]) for utterance, p in media.items() if len(p) == 2}
     settings = flat({key: value for key, value in settings.items() if key != "_wandb"})
     return Run(
@@ -185,30 +194,30 @@ def _of_wandb(parts: tuple[Path, ...], audio: bool) -> Run:
 
 
 def _records(part: Path) -> list[dict]:
-    """Everything in a W&B run's log, read by wandb's own program: as far as it goes, if the run still goes on."""
+    """All records in a W&B run's log, read by wandb's own program: those written so far, if the run has not ended."""
     (log, *_) = part.glob(LOG)
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(log)],
         capture_output=True,
         encoding="utf-8",
-        env=os.environ | {"WANDB_ERROR_REPORTING": "false"},  # reading a file takes no network
+        env=os.environ | {"WANDB_ERROR_REPORTING": "false"},  # reading a file needs no network
     )
-    *_, said = ["", *done.stderr.strip().splitlines()]
-    said = said.removeprefix("Error: ").removeprefix("wandb leet inspect: ")
+    *_, message = ["", *done.stderr.strip().splitlines()]
+    message = message.removeprefix("Error: ").removeprefix("wandb leet inspect: ")
     if done.returncode:
-        raise UserError(f"{log} could not be read as a W&B run ({said}).")
-    if said:
-        print(f"{log}: {said}", file=sys.stderr)
+        raise UserError(f"{log} could not be read as a W&B run ({message}).")
+    if message:
+        print(f"{log}: {message}", file=sys.stderr)
     return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
 def _joined(former: list[Row], rows: list[Row]) -> list[Row]:
-    """A run that went on from a checkpoint older than its last row repeats some: the later ones count."""
+    """A run resumed from a checkpoint older than its last row repeats some rows: the later ones count."""
     return [row for row in former if row["step"] < rows[0]["step"]] + rows if rows else former
 
 
 def _audio(item: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Utterance, "original" or "generated", and the file's path, of all sounds in a row of a W&B run's history."""
+    """Utterance, "original" or "generated", and path of every sound in a row of a W&B run's history."""
     keys = [key.split("/") for key in item if key.startswith("audio/") and key.endswith(".path")]
     return [("/".join(key[1:-1]), key[-1].removesuffix(".path"), item["/".join(key)]) for key in keys]
 
@@ -217,12 +226,12 @@ def _audio(item: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _numbers(row: dict[str, Any]) -> Row:
-    """What is a finite number; W&B spells the others "NaN" and "Infinity"."""
+    """Only the finite numbers; W&B writes the others as "NaN" and "Infinity"."""
     return {k: v for k, v in _without_media(row).items() if type(v) in (int, float) and math.isfinite(v)}
 
 
 def _without_media(row: dict[str, Any]) -> dict[str, Any]:
-    """Without sizes and paths of pictures and sounds, which are flat there, and what W&B notes for itself."""
+    """Without the sizes and paths of pictures and sounds, which are flat keys, and without W&B's own keys."""
     media = tuple(key.removesuffix("_type") for key in row if key.endswith("._type"))
     return {key: value for key, value in row.items() if not key.startswith(("_", *media))}
 
@@ -243,5 +252,5 @@ def _leave_out(error: UserError) -> dict[str, Sound]:
 
 
 def _short(path: Path) -> str:
-    """As a person in this folder would type it."""
+    """The path relative to the current folder, if it is in there."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -4,8 +4,10 @@ Nothing here needs torch, so that whoever watches runs is there at once.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
@@ -42,10 +44,34 @@ def samples_to_zero(history: list[dict]) -> int | None:
 def logged_rows(path: Path) -> list[dict]:
     """The rows of a run's history.jsonl so far, under the names that W&B has them under; none if there is no file.
 
-    A line that is being written, or was when its run was killed, is left out.
+    A last line that is being written, or was when its run was killed, is left out. So is any other line that is not a
+    row, about which a line on stderr says so once.
     """
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+    rows = []
+    lines = path.read_text(errors="replace").splitlines(keepends=True) if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            continue
+        row = _row(line)
+        if row is not None:
+            rows.append(row)
+        else:
+            _warn_once(f"{path}, line {number} is damaged and left out")
+    return rows
+
+
+def _row(line: str) -> dict | None:
+    """The row of a line, a JSON object with a step; None if it is damaged."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) in (int, float) else None
+
+
+@cache
+def _warn_once(text: str) -> None:
+    print(text, file=sys.stderr)  # histories are read again and again while a run is watched
 
 
 def append_row(path: Path, row: dict) -> None:

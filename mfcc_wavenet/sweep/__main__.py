@@ -2,26 +2,32 @@
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
-from mfcc_wavenet.config.errors import exit_codes
+from mfcc_wavenet.config.errors import UserError, exit_codes
 from mfcc_wavenet.sweep.engine import sweep
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help shows what can be given.")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
 
 
 @exit_codes
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m mfcc_wavenet.sweep", description="Sweeps without an account.")
+    parser = _Parser(prog="python -m mfcc_wavenet.sweep", description="Sweeps without an account.")
     parser.add_argument("file", type=Path, help="a sweep file, as for `wandb sweep`")
     parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="a setting for every run")
-    parser.add_argument("--count", type=_at_least_one, help="runs in all, those of earlier calls included")
-    parser.add_argument("--jobs", type=_at_least_one, default=1, help="runs at a time")
-    parser.add_argument("--storage", help="an Optuna storage URL, for machines that share a sweep")
-    parser.add_argument("--name", help="of the sweep and its folder below runs/sweeps; the file's otherwise")
+    parser.add_argument("--count", type=_positive, help="the number of runs, those of earlier calls included")
+    parser.add_argument("--jobs", type=_positive, default=1, help="runs at a time (default: 1)")
+    parser.add_argument("--storage", help="an Optuna storage URL, for machines that work on one sweep together")
+    parser.add_argument("--name", help="of the sweep and its folder in runs/sweeps (default: the file's)")
     given = vars(parser.parse_intermixed_args())
     sweep(given.pop("file"), **given)
 

@@ -1,42 +1,39 @@
-"""Sweep files: W&B's YAML, read and checked, so that a mistake is one sentence with its line and not a failed run.
+"""Sweep files: W&B's YAML, read and checked, so that a mistake is a sentence with its line instead of a failed run.
 
-The format is W&B's own (docs.wandb.ai, "sweep configuration"): `wandb sweep` takes every file that is taken here.
+The format is W&B's own (docs.wandb.ai, "sweep configuration"): `wandb sweep` takes every file that is accepted here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.parse import near, setting_names
-from mfcc_wavenet.sweep.hyperband import Hyperband
+from mfcc_wavenet.sweep.document import Document, Keys
+from mfcc_wavenet.sweep.hyperband import MAX_BANDS, Hyperband
 from mfcc_wavenet.sweep.search_space import DISTRIBUTIONS, GRID, Parameter, parameter
 
-OURS = "run.py"  # the program whose settings are known
-OPTIONS = Path(__file__).parents[2] / "conf"
+RUN_PY = "run.py"  # the program whose settings are known
+CONF = Path(__file__).parents[2] / "conf"
 KEYS = (
     "program", "command", "method", "metric", "parameters", "early_terminate", "run_cap",
     "name", "description", "project", "entity",
 )  # fmt: skip
-HOSTED = ("apiVersion", "kind", "controller", "job", "image_uri", "scheduler", "metrics", "settings")
+HOSTED_KEYS = ("apiVersion", "kind", "controller", "job", "image_uri", "scheduler", "metrics", "settings")
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
 MACROS = (
     "env", "interpreter", "program", "args", "args_no_equals", "args_no_hyphens", "args_no_boolean_flags",
     "args_json", "args_append_hydra", "args_override_hydra",
 )  # fmt: skip
-COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")  # W&B's, where a file has none
+COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")  # W&B's default
 HYPERBAND_KEYS = ("type", "min_iter", "max_iter", "s", "eta", "strict")
-
-Keys = tuple[Any, ...]  # of a value in the document, from the top down
 
 
 @dataclass(frozen=True)
 class SweepFile:
-    """What a sweep file says. Its metric is what every run logs under that name."""
+    """The content of a sweep file. Its metric is what every run logs under that name."""
 
     name: str
     program: str
@@ -44,7 +41,7 @@ class SweepFile:
     method: str  # "grid", "random" or "bayes"
     metric: str
     goal: str  # "minimize" or "maximize"
-    target: int | float | None  # of the metric; once a run is there, no other begins
+    target: int | float | None  # of the metric; once a run has reached it, no other starts
     parameters: tuple[Parameter, ...]
     run_cap: int | None
     hyperband: Hyperband | None
@@ -54,20 +51,20 @@ class SweepFile:
 
 def read(path: Path) -> SweepFile:
     """The file's content; UserError names the line of the first mistake."""
-    document = _Document(path)
+    document = Document(path)
     top = document.mapping(())
-    document.refuse_unknown((), [*KEYS, *HOSTED])
+    document.refuse_unknown((), [*KEYS, *HOSTED_KEYS])
     for key in top:
-        if key in HOSTED:
+        if key in HOSTED_KEYS:
             raise document.wrong(
-                (key,), f"{key} is for the hosted service alone; `wandb sweep` takes it, this does not"
+                (key,), f"{key} is for the hosted service only; `wandb sweep` takes it, mfcc_wavenet.sweep does not"
             )
     for key in ("program", "method", "metric", "parameters"):
         if key not in top:
             raise document.wrong((), f"{key} is missing{EXAMPLES[key]}")
     program = document.text(("program",))
     metric = _metric(document)
-    run_cap = document.number(("run_cap",), whole=True, least=1) if "run_cap" in top else None
+    run_cap = document.number(("run_cap",), integer=True, minimum=1) if "run_cap" in top else None
     method = document.one_of(("method",), METHODS)
     return SweepFile(
         name=document.text(("name",)) if "name" in top else path.stem,
@@ -89,25 +86,25 @@ EXAMPLES = {
     "program": "; program: run.py trains",
     "method": f"; there are {', '.join(METHODS)}",
     "metric": "; metric: {name: score, goal: minimize} looks for zero error with the fewest samples seen",
-    "parameters": "; they say what is varied, as in window.samples: {values: [250, 500]}",
+    "parameters": "; they are the settings to vary, as in window.samples: {values: [250, 500]}",
 }
 
 
 # --- its parts ------------------------------------------------------------------------------------
 
 
-def _command(document: "_Document") -> tuple[str, ...]:
+def _command(document: Document) -> tuple[str, ...]:
     chunks = document.get(("command",))
     if not isinstance(chunks, list) or not chunks:
-        raise document.wrong(("command",), "command is a list of words, as in [python, run.py, '${args_no_hyphens}']")
+        raise document.wrong(("command",), "command is a list, as in [python, run.py, '${args_no_hyphens}']")
     for position, chunk in enumerate(map(str, chunks)):
         macro = chunk[2:-1] if chunk.startswith("${") and chunk.endswith("}") else None
         if macro is not None and macro not in MACROS and not macro.startswith("envvar:"):
-            raise document.wrong(("command", position), f"{chunk} is not known here; {near(macro, list(MACROS))}")
+            raise document.wrong(("command", position), f"{chunk} is not known; {near(macro, list(MACROS))}")
     return tuple(map(str, chunks))
 
 
-def _metric(document: "_Document") -> dict[str, Any]:
+def _metric(document: Document) -> dict[str, Any]:
     metric = document.mapping(("metric",))
     document.refuse_unknown(("metric",), ["name", "goal", "target"])
     if "name" not in metric:
@@ -120,15 +117,15 @@ def _metric(document: "_Document") -> dict[str, Any]:
     return metric
 
 
-def _hyperband(document: "_Document") -> Hyperband:
+def _hyperband(document: Document) -> Hyperband:
     place = ("early_terminate",)
     given = document.mapping(place)
     document.refuse_unknown(place, list(HYPERBAND_KEYS))
     if given.get("type") != "hyperband":
-        raise document.wrong((*place, "type"), f"early_terminate: type is {given.get('type')}; there is hyperband")
+        raise document.wrong((*place, "type"), f"early_terminate: type is {given.get('type')}; it must be hyperband")
     for key in ("min_iter", "max_iter", "s"):
         if key in given:
-            document.number((*place, key), whole=True, least=1)
+            document.number((*place, key), integer=True, minimum=1, maximum=MAX_BANDS if key == "s" else None)
     if "eta" in given and document.number((*place, "eta")) <= 1:
         raise document.wrong((*place, "eta"), f"early_terminate: eta is {given['eta']}; it must be more than 1")
     if not isinstance(given.get("strict", True), bool):
@@ -139,40 +136,48 @@ def _hyperband(document: "_Document") -> Hyperband:
         )
     hyperband = Hyperband.of(**{key: value for key, value in given.items() if key != "type"})
     if not hyperband.bands:
-        raise document.wrong(place, "early_terminate never judges a run: max_iter divided by eta is less than a row")
+        raise document.wrong(place, "early_terminate never judges a run: max_iter divided by eta is less than one row")
     return hyperband
 
 
-def _parameters(document: "_Document", method: str, program: str) -> Iterator[Parameter]:
+def _parameters(document: Document, method: str, program: str) -> Iterator[Parameter]:
     if not document.mapping(("parameters",)):
-        raise document.wrong(("parameters",), f"parameters are missing{EXAMPLES['parameters']}")
+        raise document.wrong(("parameters",), f"parameters are empty{EXAMPLES['parameters']}")
     for name in document.get(("parameters",)):
         place = ("parameters", name)
-        if Path(program).name == OURS and name not in (names := setting_names()):
-            raise document.wrong(place, f"{name} is no setting; {near(str(name), names)}")
-        drawn = parameter(str(name), _distribution(document, place), document.get(place))
-        if method == "grid" and drawn.grid is None:
-            raise document.wrong(place, f"{name} has no grid; a grid takes {', '.join(GRID)}, or another method this")
-        if Path(program).name == OURS:
+        if Path(program).name == RUN_PY and name not in (names := setting_names()):
+            raise document.wrong(place, f"{name} is not a setting; {near(str(name), names)}")
+        distribution = _distribution(document, place)
+        if method == "grid" and distribution not in GRID:
+            raise document.wrong(
+                place, f"{name} has no grid; a grid takes {', '.join(GRID)}, method: random takes every distribution"
+            )
+        try:
+            drawn = parameter(str(name), distribution, document.get(place))
+        except (OverflowError, ValueError) as error:
+            raise document.wrong(
+                place, f"{name}: {distribution} would draw numbers that are too large or too small for a float"
+            ) from error
+        if Path(program).name == RUN_PY:
             _refuse_unknown_options(document, place, drawn)
         yield drawn
 
 
-def _distribution(document: "_Document", place: Keys) -> str:
-    """The name of the parameter's distribution, named or to be inferred, once all that it needs is there."""
+def _distribution(document: Document, place: Keys) -> str:
+    """The name of the parameter's distribution, given or inferred, after a check of its keys."""
     given = document.mapping(place)
     name = place[-1]
     if "parameters" in given:
         raise document.wrong(
             (*place, "parameters"),
-            f"{name}: nested parameters would reach the program as one word that Hydra does not read; write "
-            f"{name}.{next(iter(document.mapping((*place, 'parameters'))), 'NAME')} as a parameter of its own",
+            f"{name}: nested parameters would reach the program as one argument that Hydra cannot read; write "
+            f"{name}.{next(iter(document.mapping((*place, 'parameters'))), 'NAME')} as a separate parameter",
         )
     distribution = given.get("distribution") or _inferred(given)
-    if distribution not in DISTRIBUTIONS:
+    if not isinstance(distribution, str) or distribution not in DISTRIBUTIONS:
         raise document.wrong(
             (*place, "distribution") if "distribution" in given else place,
-            f"{name}: {distribution} is no distribution; there are {', '.join(DISTRIBUTIONS)}"
+            f"{name}: {distribution} is not a distribution; there are {', '.join(DISTRIBUTIONS)}"
             if distribution
             else f"{name} has neither value nor values nor min and max",
         )
@@ -182,8 +187,8 @@ def _distribution(document: "_Document", place: Keys) -> str:
         if key not in given:
             raise document.wrong(place, f"{name}: {distribution} needs {key}")
     for key in given.keys() - {"distribution", "value", "values", "probabilities"}:
-        document.number((*place, key), whole=distribution == "int_uniform")
-    _refuse_useless(document, place, distribution, given)
+        document.number((*place, key), integer=distribution == "int_uniform")
+    _refuse_invalid(document, place, distribution, given)
     return distribution
 
 
@@ -197,13 +202,13 @@ def _inferred(given: dict[str, Any]) -> str | None:
     return None
 
 
-def _refuse_useless(document: "_Document", place: Keys, distribution: str, given: dict[str, Any]) -> None:
-    """What no distribution can be made of."""
+def _refuse_invalid(document: Document, place: Keys, distribution: str, given: dict[str, Any]) -> None:
+    """Refuses values that do not define a distribution."""
     name = place[-1]
     if "min" in given and given["min"] >= given["max"]:
         raise document.wrong((*place, "min"), f"{name}: min is {given['min']} and max {given['max']}; min must be less")
     if distribution.endswith("_values") and given["min"] <= 0:
-        raise document.wrong((*place, "min"), f"{name}: min is {given['min']}; {distribution} takes what is above 0")
+        raise document.wrong((*place, "min"), f"{name}: min is {given['min']}; {distribution} takes numbers above 0")
     for key in ("q", "sigma", "a", "b"):
         if key in given and given[key] <= 0:
             raise document.wrong((*place, key), f"{name}: {key} is {given[key]}; it must be above 0")
@@ -212,109 +217,23 @@ def _refuse_useless(document: "_Document", place: Keys, distribution: str, given
     values = given["values"]
     if not isinstance(values, list) or not values:
         raise document.wrong((*place, "values"), f"{name}: values is a list, as in [250, 500]")
-    twice = [value for value in values if [str(other) for other in values].count(str(value)) > 1]
+    twice = [text for text, count in Counter(map(str, values)).items() if count > 1]
     if twice:
         raise document.wrong((*place, "values"), f"{name}: values has {twice[0]} twice")
     if "probabilities" in given:
-        shares = given["probabilities"]
-        if not isinstance(shares, list) or len(shares) != len(values):
+        probabilities = given["probabilities"]
+        if not isinstance(probabilities, list) or len(probabilities) != len(values):
             raise document.wrong((*place, "probabilities"), f"{name}: every value needs its probability")
-        if any(type(share) not in (int, float) or share < 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+        are_valid = all(type(p) in (int, float) and p >= 0 for p in probabilities)
+        if not are_valid or not abs(sum(probabilities) - 1) <= 1e-6:
             raise document.wrong(
-                (*place, "probabilities"), f"{name}: probabilities are numbers from 0 that add up to 1"
+                (*place, "probabilities"), f"{name}: probabilities are numbers of at least 0 that add up to 1"
             )
 
 
-def _refuse_unknown_options(document: "_Document", place: Keys, drawn: Parameter) -> None:
-    folder = OPTIONS / drawn.name
+def _refuse_unknown_options(document: Document, place: Keys, drawn: Parameter) -> None:
+    folder = CONF / drawn.name
     options = sorted(path.stem for path in folder.glob("*.yaml"))
     for value in drawn.choices if options else ():
         if str(value) not in options:
             raise document.wrong(place, f"{drawn.name}={value}: there is no such option; {near(str(value), options)}")
-
-
-# --- values and where they stand ------------------------------------------------------------------
-
-
-class _Document:
-    """The values of a YAML file, each found by its keys, and the lines they stand in."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        try:
-            text = path.read_text()
-            tree = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.lines = dict(self._find_lines(tree, ())) if tree else {}
-            self.values = yaml.safe_load(text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"The sweep file {path} cannot be read ({getattr(error, 'strerror', error)}).") from error
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            raise UserError(f"{path}{line}: this is no YAML ({getattr(error, 'problem', None) or error}).") from error
-
-    def _find_lines(self, node: yaml.Node, keys: Keys) -> Iterator[tuple[Keys, int]]:
-        if isinstance(node, yaml.MappingNode):
-            seen = set()
-            for key, value in node.value:
-                line = key.start_mark.line + 1
-                if str(key.value) in seen:
-                    raise UserError(f"{self.path}, line {line}: {key.value} is there a second time.")
-                seen.add(str(key.value))
-                yield (*keys, key.value), line
-                yield from self._find_lines(value, (*keys, key.value))
-        elif isinstance(node, yaml.SequenceNode):
-            for position, value in enumerate(node.value):
-                yield (*keys, position), value.start_mark.line + 1
-                yield from self._find_lines(value, (*keys, position))
-
-    def wrong(self, keys: Keys, sentence: str) -> UserError:
-        """The error that names the line of the value, or of the nearest thing above it that is there."""
-        while keys and keys not in self.lines:
-            keys = keys[:-1]
-        end = "" if sentence.endswith((".", "?")) else "."
-        return UserError(f"{self.path}, line {self.lines.get(keys, 1)}: {sentence}{end}")
-
-    def get(self, keys: Keys) -> Any:
-        value = self.values
-        for key in keys:
-            value = value[key]
-        return value
-
-    def mapping(self, keys: Keys) -> dict[Any, Any]:
-        value = self.get(keys)
-        if not isinstance(value, dict):
-            raise self.wrong(keys, f"{'.'.join(map(str, keys)) or 'a sweep file'} takes lines of KEY: VALUE")
-        return value
-
-    def text(self, keys: Keys) -> str:
-        value = self.get(keys)
-        if not isinstance(value, str) or not value:
-            raise self.wrong(keys, f"{'.'.join(map(str, keys))} is {value!r}; it takes a word")
-        return value
-
-    def one_of(self, keys: Keys, known: Sequence[str]) -> str:
-        value = self.get(keys)
-        if value not in known:
-            raise self.wrong(keys, f"{'.'.join(map(str, keys))} is {value}; {near(str(value), list(known))}")
-        return value
-
-    def number(self, keys: Keys, whole: bool = False, least: int | None = None) -> int | float:
-        value = self.get(keys)
-        *_, owner, key = ("", *keys)
-        name = f"{owner}: {key}" if owner else key
-        if isinstance(value, str):
-            how = f"; YAML reads {value} as a text, 1.0e-3 is how it writes such numbers" if "e" in value else ""
-            raise self.wrong(keys, f"{name} is {value!r}, which is no number{how}")
-        if type(value) is not int and (whole or type(value) is not float):
-            raise self.wrong(keys, f"{name} is {value}; it takes a {'whole ' if whole else ''}number")
-        if least is not None and value < least:
-            raise self.wrong(keys, f"{name} is {value}; it must be at least {least}")
-        return value
-
-    def refuse_unknown(self, keys: Keys, known: list[str], of: str = "") -> None:
-        for key in self.mapping(keys):
-            if key not in known:
-                near_ones = near(str(key), known)
-                what = of or (f"{'.'.join(map(str, keys))}: " if keys else "")
-                raise self.wrong((*keys, key), f"{what}{key} is not known; {near_ones}")

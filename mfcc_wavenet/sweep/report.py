@@ -1,4 +1,4 @@
-"""What came of a sweep: a table of its runs, and pictures of what mattered."""
+"""The results of a sweep: a table of its runs, and pictures of which settings mattered."""
 
 import shlex
 import shutil
@@ -25,31 +25,32 @@ STATES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "interrupted",
 }
-BEST = 3  # runs that are worth a comparison
+NUM_BEST = 3  # runs to compare
 PICTURES: dict[str, Callable[[optuna.Study], Axes]] = {
     "history": optuna_plots.plot_optimization_history,
     "parallel_coordinates": optuna_plots.plot_parallel_coordinate,
     "importance": optuna_plots.plot_param_importances,
 }
-INCHES_EACH = 1.4  # of a picture's width, for the name of a setting
+INCHES_EACH = 1.4  # of a picture's width for each setting
 
 
 def conclude(trials: Trials, folder: Path) -> None:
     """Prints the table, and draws the pictures into the sweep's folder."""
-    ranked = sorted(trials.begun(), key=lambda trial: _rank(trials, trial))
+    ranked = sorted(trials.started(), key=lambda trial: _rank(trials, trial))
     print(f"\n{table(trials, ranked)}\n")
     drawn, missing = draw(trials, folder)
+    folders = [folder / trial.user_attrs["run"]["name"] for trial in ranked]
     rows = {
         "pictures": ", ".join(map(str, drawn)),
-        "no picture of": ", ".join(missing) + ", which takes two finished runs that differ" if missing else "",
+        "no picture of": ", ".join(missing) + ", which needs two finished runs that differ" if missing else "",
         "runs": str(folder),
-        "compare the best": _compare([folder / trial.user_attrs["run"]["name"] for trial in ranked[:BEST]]),
+        "compare the best": _compare([path for path in folders if path.is_dir()][:NUM_BEST]),
     }
     print("\n".join(f"{name:<17}{value}" for name, value in rows.items() if value))
 
 
 def table(trials: Trials, ranked: list[FrozenTrial]) -> str:
-    """The best run first, each with what was varied in it."""
+    """The runs, best first, each with the settings that vary."""
     metric = trials.file.metric
     varied = [parameter.name for parameter in trials.drawn]
     lines = [["run", "state", metric, "samples to zero", "error", *_headings(varied)]]
@@ -65,21 +66,21 @@ def table(trials: Trials, ranked: list[FrozenTrial]) -> str:
 
 
 def _headings(names: list[str]) -> list[str]:
-    """Without their groups, where that says as much."""
+    """Without their groups, where that is unambiguous."""
     last = [name.rpartition(".")[2] for name in names]
     return [short if last.count(short) == 1 else name for short, name in zip(last, names)]
 
 
 def draw(trials: Trials, folder: Path) -> tuple[list[Path], list[str]]:
-    """The pictures that were drawn, and the names of those that the runs are too few or too alike for.
+    """The pictures that were drawn, and the names of those for which there are too few runs or too little variation.
 
-    Runs that were stopped early are in them, with the last value that they had.
+    Runs that were stopped early are included, with their last value.
     """
     matplotlib.use("agg")  # optuna draws with pyplot, which would look for a screen
     from matplotlib import pyplot
 
     study = optuna.create_study(direction=trials.file.goal)
-    for trial in trials.begun():
+    for trial in trials.started():
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and _value(trial) is not None:
             pairs = {parameter.name: _for_a_picture(parameter, trial) for parameter in trials.drawn}
             params, distributions = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
@@ -106,12 +107,12 @@ def draw(trials: Trials, folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def _for_a_picture(parameter: Parameter, trial: FrozenTrial) -> tuple[Any, BaseDistribution]:
-    """What was drawn, and from what; numbers among words as numbers, so that they are drawn in their order."""
-    drawn, searched = trial.params[parameter.name], trial.distributions[parameter.name]
-    numbers = all(type(choice) in (int, float) for choice in parameter.choices)
-    if isinstance(searched, CategoricalDistribution) and numbers:
+    """What was drawn, and from what; numeric categories as numbers, so that the picture has them in order."""
+    drawn, distribution = trial.params[parameter.name], trial.distributions[parameter.name]
+    are_numbers = all(type(choice) in (int, float) for choice in parameter.choices)
+    if isinstance(distribution, CategoricalDistribution) and are_numbers:
         return parameter.value(drawn), CategoricalDistribution(sorted(parameter.choices))
-    return drawn, searched
+    return drawn, distribution
 
 
 def _rank(trials: Trials, trial: FrozenTrial) -> tuple[bool, float]:
@@ -120,7 +121,7 @@ def _rank(trials: Trials, trial: FrozenTrial) -> tuple[bool, float]:
 
 
 def _value(trial: FrozenTrial) -> float | None:
-    """The metric at the end, or where it stands."""
+    """The metric at the end, or its latest value."""
     return trial.value if trial.state in ENDED and trial.value is not None else next(reversed(rows(trial)), None)
 
 

@@ -1,21 +1,18 @@
-"""What a sweep draws its settings from: W&B's distributions, expressed in the three that Optuna searches.
+"""What a sweep draws its settings from: W&B's distributions, expressed in the three that Optuna samples.
 
-Optuna draws numbers, whole numbers and words. Where a distribution of W&B's is one of these, it is searched as it is;
-where it is another (normal, beta, words with probabilities) its quantile is searched, between 0 and 1.
+Optuna draws floats, integers and categories. Where a distribution of W&B's is one of these, it is used directly; for
+the others (normal, beta, categories with probabilities) Optuna draws a quantile between 0 and 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from math import exp
+from math import ceil, exp, isfinite, prod
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from scipy import stats
-from scipy.stats.distributions import rv_frozen
 
-# By name: the keys that a parameter must have, and those that it may have.
+# By name: the keys that a parameter must have, and the optional ones.
 BOUNDS = ("min", "max")
 DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "constant": (("value",), ()),
@@ -37,60 +34,92 @@ DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "beta": ((), ("a", "b")),
     "q_beta": ((), ("a", "b", "q")),
 }
-GRID = ("constant", "categorical", "int_uniform", "q_uniform")  # W&B's, too
-TAIL = 1e-6  # of a distribution without end, left out on either side
+GRID = ("constant", "categorical", "int_uniform", "q_uniform")  # as in W&B
+MAX_STEPS = 2**53  # of a grid, which floats can count
+TAIL = 1e-6  # of an unbounded distribution, cut off on either side
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A setting that a sweep varies, or keeps constant."""
+    """A setting that a sweep varies or keeps constant."""
 
     name: str
-    given: dict[str, Any]  # what the sweep file says of it
+    given: dict[str, Any]  # its keys in the sweep file, and the distribution's name
     distribution: BaseDistribution | None  # what Optuna draws from; None: a constant
     value: Callable[[Any], Any]  # what the run is given for what Optuna drew
-    choices: tuple[Any, ...] = ()  # the values that it can take, if they are listed
-    grid: tuple[Any, ...] | None = None  # what Optuna would have to draw for each point of a grid; None: it has none
+    choices: tuple[Any, ...] = ()  # its possible values, if they are listed
+    grid: Sequence[Any] | None = None  # what Optuna draws at each point of a grid; None: it has no grid
 
 
 def parameter(name: str, distribution: str, given: dict[str, Any]) -> Parameter:
-    """The parameter that a sweep file describes; given: what it says, of that distribution's keys."""
+    """A parameter of that distribution; given: its keys and values in the sweep file.
+
+    Raises OverflowError or ValueError if it would draw a number that no float holds.
+    """
     given = {**given, "distribution": distribution}
     if distribution == "constant":
         return Parameter(name, given, None, lambda _: given["value"], (given["value"],), ())
     if distribution in ("categorical", "categorical_w_probabilities"):
-        return _words(name, given)
+        return _categorical(name, given)
     if distribution == "int_uniform":
         low, high = given["min"], given["max"]
-        return Parameter(name, given, IntDistribution(low, high), int, grid=tuple(range(low, high + 1)))
+        return Parameter(name, given, IntDistribution(low, high), int, grid=range(low, high + 1))
     kind = distribution.removeprefix("q_")
     quantum = given.get("q", 1.0) if kind != distribution else None
-    searched, transform = _numbers(kind, **{key: given[key] for key in given.keys() - {"distribution", "q"}})
-    # W&B's grid ends below max, as numpy.arange does.
-    grid = tuple(np.arange(given["min"], given["max"], quantum).tolist()) if distribution == "q_uniform" else None
-    return Parameter(name, given, searched, lambda drawn: _quantised(transform(drawn), quantum), grid=grid)
+    drawn_from, transform = _numbers(kind, **{key: given[key] for key in given.keys() - {"distribution", "q"}})
+    grid = _Steps(given["min"], given["max"], quantum) if distribution == "q_uniform" else None
+    drawn = Parameter(name, given, drawn_from, lambda drawn: _quantised(transform(drawn), quantum), grid=grid)
+    low, high = drawn_from.low, drawn_from.high
+    if not all(map(isfinite, (drawn.value(low), drawn.value(high), high - low))):
+        raise OverflowError(f"{name} draws an infinite number")
+    return drawn
 
 
-def points(parameters: tuple[Parameter, ...]) -> list[dict[str, Any]]:
-    """All combinations of a grid, as Optuna would draw them; the last parameter varies fastest."""
-    varied = [parameter for parameter in parameters if parameter.distribution is not None]
-    return [dict(zip([p.name for p in varied], point)) for point in product(*(p.grid for p in varied))]
+def num_points(parameters: Sequence[Parameter]) -> int:
+    """The number of points of a grid."""
+    return prod(len(parameter.grid) for parameter in parameters if parameter.distribution is not None)
 
 
-def _words(name: str, given: dict[str, Any]) -> Parameter:
-    """Optuna tells words apart, not lists or nothing; str() is what a command line makes of all of them."""
+def point(parameters: Sequence[Parameter], index: int) -> dict[str, Any]:
+    """The combination at that index of a grid, as Optuna draws it; the last parameter varies fastest."""
+    combination = {}
+    for parameter in reversed([parameter for parameter in parameters if parameter.distribution is not None]):
+        index, position = divmod(index, len(parameter.grid))
+        combination[parameter.name] = parameter.grid[position]
+    return dict(reversed(combination.items()))
+
+
+class _Steps(Sequence):
+    """numpy.arange(low, high, step), whose values W&B's grid has, without an array of them: a grid may be endless."""
+
+    def __init__(self, low: int | float, high: int | float, step: int | float):
+        self.low = low
+        self.step = (low + step) - low  # as numpy rounds it
+        self.size = ceil((high - low) / step)
+        if not self.step or self.size > MAX_STEPS:
+            raise OverflowError(f"there are too many steps of {step} between {low} and {high}")
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, position: int) -> int | float:
+        return self.low + range(self.size)[position] * self.step
+
+
+def _categorical(name: str, given: dict[str, Any]) -> Parameter:
+    """Optuna takes no lists and no None as categories; str() is what a command line makes of all of them."""
     values = given["values"]
     if "probabilities" not in given:
-        words = {str(value): value for value in values}
-        distribution = CategoricalDistribution(list(words))
-        return Parameter(name, given, distribution, words.__getitem__, tuple(values), tuple(words))
-    ends = np.cumsum(given["probabilities"])[:-1]  # the last one would be 1, but for rounding
+        by_name = {str(value): value for value in values}
+        distribution = CategoricalDistribution(list(by_name))
+        return Parameter(name, given, distribution, by_name.__getitem__, tuple(values), tuple(by_name))
+    ends = np.cumsum(given["probabilities"])[:-1]  # without the last one, which is 1 up to rounding
     at_quantile = lambda drawn: values[int(np.searchsorted(ends, drawn, side="right"))]  # noqa: E731
     return Parameter(name, given, FloatDistribution(0.0, 1.0), at_quantile, tuple(values))
 
 
 def _numbers(kind: str, **given: int | float) -> tuple[FloatDistribution, Callable[[float], float]]:
-    """What is searched, and what becomes of it; bounds of log_uniform are the logarithms of the numbers."""
+    """What Optuna draws, and the value that follows from it; bounds of log_uniform are natural logarithms."""
     if "min" in given:
         low, high = float(given["min"]), float(given["max"])
         if kind == "log_uniform":
@@ -98,15 +127,20 @@ def _numbers(kind: str, **given: int | float) -> tuple[FloatDistribution, Callab
         if kind == "inv_log_uniform":
             low, high = exp(-high), exp(-low)
         return FloatDistribution(low, high, log=kind != "uniform"), float
-    return FloatDistribution(TAIL, 1 - TAIL), lambda drawn: float(_shape(kind, **given).ppf(drawn))
+    quantile = _quantile_function(kind, **given)
+    return FloatDistribution(TAIL, 1 - TAIL), lambda drawn: float(quantile(drawn))
 
 
-def _shape(kind: str, mu: int | float = 0, sigma: int | float = 1, a: int | float = 1, b: int | float = 1) -> rv_frozen:
+def _quantile_function(
+    kind: str, mu: int | float = 0, sigma: int | float = 1, a: int | float = 1, b: int | float = 1
+) -> Callable[[float], float]:
+    from scipy import stats  # takes most of a second, which most sweeps need not wait for
+
     if kind == "normal":
-        return stats.norm(mu, sigma)
+        return stats.norm(mu, sigma).ppf
     if kind == "log_normal":
-        return stats.lognorm(sigma, scale=exp(mu))
-    return stats.beta(a, b)
+        return stats.lognorm(sigma, scale=exp(mu)).ppf
+    return stats.beta(a, b).ppf
 
 
 def _quantised(value: float, quantum: int | float | None) -> int | float:

@@ -1,23 +1,19 @@
-"""The page that compares runs: what is in it, and what a real browser makes of it."""
+"""The page that compares runs: its content, and how a real browser shows it."""
 
 import base64
 import io
 import json
 import re
-import sys
 import zlib
 from html.parser import HTMLParser
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.chromium import opened
-from support.settings import ROOT
 
 from mfcc_wavenet.compare import page as compare
-from mfcc_wavenet.compare.__main__ import main
 from mfcc_wavenet.compare.reader import Run, Sound
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import write_text
@@ -25,8 +21,8 @@ from mfcc_wavenet.config.files import write_text
 EVIL = "<script>document.title='broken out'</script>"
 CLOSING = "</script><img src=x onerror=\"document.title='broken out'\">"
 DRAWN = """new Promise(done => {
-  const look = () => charts.length && charts.at(-1).x ? done(performance.now()) : setTimeout(look, 5);
-  look();
+  const check = () => charts.length && charts.at(-1).x ? done(performance.now()) : setTimeout(check, 5);
+  check();
 })"""  # milliseconds from opening the page to its curves
 
 
@@ -38,7 +34,7 @@ def a_run(name: str, rate: float = 0.01, steps: int = 100, **settings: object) -
     return Run(name, f"runs/{name}", {"seed": 1, **settings}, {"wrong": 0, "nats": 0.25}, history, {})
 
 
-def sounding(run: Run, **sounds: Sound) -> Run:
+def with_sounds(run: Run, **sounds: Sound) -> Run:
     return Run(run.name, run.source, run.settings, run.results, run.history, sounds)
 
 
@@ -48,13 +44,13 @@ def a_sound(seconds: float, generated_seconds: float, noise: float = 0.0) -> Sou
     return Sound(16000, original, (1 - noise) * generated)
 
 
-class Words(HTMLParser):
-    """The elements and the text that a browser sees, scripts and styles left out."""
+class VisibleText(HTMLParser):
+    """The elements and the visible text of a page, without scripts and styles."""
 
     def __init__(self, text: str):
         super().__init__()
         self.elements = [""]
-        self.words: list[str] = []
+        self.text: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, _: object) -> None:
@@ -62,21 +58,21 @@ class Words(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.elements[-1] not in ("script", "style"):
-            self.words.append(data.strip())
+            self.text.append(data.strip())
 
 
 # --- without a browser ----------------------------------------------------------------------------
 
 
 def test_only_settings_that_differ_are_in_the_table():
-    """A setting that a run does not tell is no difference; lists, None and texts are values."""
+    """A setting that a run does not have is not a difference; lists, None and texts are values."""
     runs = [a_run("a", rates=[1, 2], device=None, window="w"), a_run("b", rates=[1, 3], device=None)]
     assert compare._table([run.settings for run in runs], differing=True) == {"rates": [[1, 2], [1, 3]]}
     assert list(compare._table([run.settings for run in runs], differing=False)) == ["device", "seed", "window"]
 
 
 def test_thinned_curves_keep_their_extremes():
-    """Of 100,000 values at most 1,000 are left, in their order, the highest and the lowest peak among them."""
+    """Of 100,000 values at most 1,000 are left, in order, the highest and the lowest peak among them."""
     values = np.sin(np.arange(100_000) / 5000)
     values[[12_345, 67_890]] = 9, -9
     values[100:200] = np.nan
@@ -87,7 +83,7 @@ def test_thinned_curves_keep_their_extremes():
 
 
 def test_samples_seen_are_known_at_every_row():
-    """An evaluation between two rows lies between what they had seen."""
+    """Those at an evaluation between two rows are interpolated."""
     history = [
         {"step": 0, "train/samples_seen": 0},
         {"step": 5, "eval/wrong": 3},
@@ -98,29 +94,31 @@ def test_samples_seen_are_known_at_every_row():
     assert curves["metrics"] == {"eval/wrong": [[1], [3]]}
 
 
-def test_names_cannot_leave_their_place():
-    """Markup in names, settings, metrics and titles is text, and no element comes of it."""
+def test_names_cannot_become_markup():
+    """Markup in names, settings, metrics and titles is text, and adds no element."""
     tame = compare.page([a_run("a", device="x"), a_run("b", device="y")])
     runs = [a_run(EVIL, device=CLOSING), a_run("b", device="y")]
     runs[0].history.append({"step": 2000, f"train/{CLOSING}": 1.0})
     page = compare.page(runs, title=EVIL)
     assert EVIL not in page and CLOSING not in page and 'onerror="' not in page
-    read = Words(page)
-    assert read.elements.count("script") == Words(tame).elements.count("script") and read.elements.count("img") == 0
-    assert EVIL in read.words and CLOSING in read.words
+    read = VisibleText(page)
+    assert (
+        read.elements.count("script") == VisibleText(tame).elements.count("script") and read.elements.count("img") == 0
+    )
+    assert EVIL in read.text and CLOSING in read.text
 
 
-def test_nothing_is_fetched():
-    """No address in the page leads out of it."""
-    page = compare.page([sounding(a_run("a"), u=a_sound(0.1, 0.1))])
+def test_the_page_loads_nothing():
+    """No address in it is outside of it."""
+    page = compare.page([with_sounds(a_run("a"), u=a_sound(0.1, 0.1))])
     assert not re.search(r"https?:|//cdn|@import|url\(", page)
     assert {address[:5] for address in re.findall(r'(?:src|href)="([^"]*)"', page)} == {"data:"}
 
 
-def test_one_original_for_runs_that_share_it():
-    """Runs on the same audio stand beside one original; another length of it stands apart."""
+def test_runs_on_the_same_audio_have_one_original():
+    """They are shown next to it; another length of it is a group of its own."""
     whole, noisy, part = a_sound(0.5, 0.5), a_sound(0.5, 0.5, noise=0.1), a_sound(0.25, 0.25)
-    runs = [sounding(a_run(name), u=sound) for name, sound in {"a": whole, "b": noisy, "c": part}.items()]
+    runs = [with_sounds(a_run(name), u=sound) for name, sound in {"a": whole, "b": noisy, "c": part}.items()]
     first, second = compare._utterances(runs)
     if len(second["takes"]) > len(first["takes"]):
         first, second = second, first
@@ -131,42 +129,18 @@ def test_one_original_for_runs_that_share_it():
     ]  # fmt: skip
 
 
-def test_the_page_has_a_use_without_curves_or_results():
-    """An experiment has no history, an unfinished run no results: both are said, and nothing fails."""
-    words = " ".join(Words(compare.page([Run("n", "s", {}, {}, [], {})])).words)
-    assert "None of these runs has curves." in words and "None of these runs is finished." in words
+def test_the_page_works_without_curves_or_results():
+    """An experiment has no history, an unfinished run no results: the page says so."""
+    text = " ".join(VisibleText(compare.page([Run("n", "s", {}, {}, [], {})])).text)
+    assert "None of these runs has curves." in text and "None of these runs has finished." in text
 
 
 def test_metrics_are_chosen_by_name():
-    """In full or without what is before the slash; a metric that no run has is a sentence."""
+    """With or without the part before the slash; a metric that no run has is refused in a sentence."""
     page = compare.page([a_run("a")], ["wrong"])
     assert re.findall(r'value="([^"]+)" checked', page) == ["eval/wrong"]
     with pytest.raises(UserError, match=r"No run has the metric 'lss'; there are eval/wrong, train/loss\."):
         compare.page([a_run("a")], ["lss"])
-
-
-def test_the_command(tmp_path, monkeypatch, capsys):
-    """It says what it wrote; a mistake is one sentence and exit code 2, and leaves no page."""
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    monkeypatch.chdir(tmp_path)
-    code, out, err = command(str(ROOT / "experiments" / "baseline"), "--no-audio", "--title", "A title")
-    assert (code, err) == (0, "") and re.fullmatch(r"compare.html  0\.\d MB, 1 run: baseline\n", out)
-    page = Path("compare.html").read_text()
-    assert "<title>A title</title>" in page and "<audio" not in page
-    code, out, err = command("nothing", "-o", "other.html")
-    assert (code, out) == (2, "") and err.startswith("There is no run nothing") and err.count("\n") == 1
-    code, out, err = command("baseline", "--no-audio", "-o", "compare.html/page.html")
-    assert (code, out) == (2, "") and err.startswith("compare.html/page.html could not be written")
-    assert [path.name for path in tmp_path.iterdir()] == ["compare.html"]
 
 
 # --- in a browser ---------------------------------------------------------------------------------
@@ -174,11 +148,11 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """A page with curves, tables and sounds of three runs, one with a wicked name, in Chromium."""
+    """A page with curves, tables and sounds of three runs, one with markup in its name, in Chromium."""
     folder = tmp_path_factory.mktemp("page")
     runs = [
-        sounding(a_run(EVIL, device="x"), u=a_sound(0.5, 0.5)),
-        sounding(a_run("b", rate=0.02, device=CLOSING), u=a_sound(0.5, 0.25)),
+        with_sounds(a_run(EVIL, device="x"), u=a_sound(0.5, 0.5)),
+        with_sounds(a_run("b", rate=0.02, device=CLOSING), u=a_sound(0.5, 0.25)),
         a_run("c", rate=0.03, steps=50, device="z"),
     ]
     runs[2].history.append({"step": 600, "train/margin": -1.0})
@@ -191,7 +165,7 @@ def shown(tmp_path_factory):
 
 
 def test_a_browser_shows_names_as_they_are(shown):
-    """Nothing of them was run, and each stands in the legend, the tables and beside its sound."""
+    """No part of them is executed, and each is in the legend, the tables and next to its sound."""
     assert shown.js("document.title") == EVIL
     assert shown.js("document.querySelector('.legend button').textContent.trim()") == EVIL
     assert CLOSING in shown.js("document.querySelector('#settings').textContent")
@@ -199,7 +173,7 @@ def test_a_browser_shows_names_as_they_are(shown):
 
 
 def test_every_player_has_all_of_its_sound(shown):
-    """Original, and what two runs made of it, one of them half as long."""
+    """The original, and what two runs generated, one of them half as long."""
     durations = """Promise.all([...document.querySelectorAll('audio')].map(player => new Promise((done, fail) => {
         player.onerror = () => fail(player.error.message);
         player.readyState ? done(player.duration) : player.onloadedmetadata = () => done(player.duration);
@@ -209,7 +183,7 @@ def test_every_player_has_all_of_its_sound(shown):
 
 
 def test_curves_are_drawn_in_the_colours_of_their_runs(shown, tmp_path):
-    """Each run's colour is somewhere in the chart, and gone from it when its name is clicked."""
+    """Each run's colour is in the chart, until its name is clicked."""
 
     def in_chart(run: int) -> bool:
         url, colour = shown.js(
@@ -226,7 +200,7 @@ def test_curves_are_drawn_in_the_colours_of_their_runs(shown, tmp_path):
 
 
 def test_hovering_shows_the_values_of_all_runs_there(shown):
-    """The nearest rows of each run; behind the end of a run, nothing of it."""
+    """The nearest row of each run, without runs that end before."""
 
     def hover(samples_seen: float) -> list[str]:
         x, y = shown.js(
@@ -246,8 +220,8 @@ def test_hovering_shows_the_values_of_all_runs_there(shown):
     assert len(hover(80 * 5000)) == 2
 
 
-def test_axes_are_what_was_chosen(shown):
-    """A decade is as high as the next one; zero has a place below; negative values make it linear, and it is said."""
+def test_axes_can_be_chosen(shown):
+    """Decades are equally high, with zero below them; negative values make the axis linear, and the page says so."""
 
     def heights(chart: int, *values: float) -> list[float]:
         return shown.js(f"{list(values)}.map(charts[{chart}].y.pixel)")
@@ -269,7 +243,7 @@ def test_axes_are_what_was_chosen(shown):
 
 
 def test_metrics_are_chosen_in_the_page(shown):
-    """A click on a metric adds its chart or takes it away."""
+    """A click on a metric adds its chart or removes it."""
     shown.js("form.querySelector('[value=\"eval/wrong\"]').click()")
     assert shown.js("[...document.querySelectorAll('.charts figure')].map(f => f.dataset.metric)") == [
         "train/loss", "train/margin",
@@ -278,7 +252,7 @@ def test_metrics_are_chosen_in_the_page(shown):
 
 
 def test_tables_are_sorted_by_a_click(shown):
-    """By numbers where there are some."""
+    """By number, where a column has numbers."""
     names = "[...document.querySelectorAll('#settings tbody th')].map(cell => cell.textContent.trim())"
     before = shown.js(names)
     shown.js("[...document.querySelectorAll('#settings thead th')].at(-1).click()")
@@ -287,20 +261,22 @@ def test_tables_are_sorted_by_a_click(shown):
 
 @pytest.mark.parametrize("metrics", [1, 18])
 def test_twenty_runs_make_a_page_that_is_small_and_opens_at_once(metrics, tmp_path):
-    """5,000 rows of each: below 5 MB, be it of one metric or of all that a run logs, and drawn within two seconds."""
+    """5,000 rows of each: below 5 MB, with one metric or with all that a run logs, and drawn within two seconds."""
     draw = np.random.default_rng(0)
     names = [f"train/metric_{number}" for number in range(metrics - 1)] + ["train/loss"]
     runs = []
     for number in range(20):
         values = np.exp(draw.standard_normal((5000, metrics)) - np.arange(5000)[:, None] / 500).tolist()
-        places = [{"step": 50 * i, "train/samples_seen": 25_013 * i, "train/epoch": i * 0.46871} for i in range(5000)]
-        history = [place | dict(zip(names, row)) for place, row in zip(places, values)]
+        positions = [
+            {"step": 50 * i, "train/samples_seen": 25_013 * i, "train/epoch": i * 0.46871} for i in range(5000)
+        ]
+        history = [position | dict(zip(names, row)) for position, row in zip(positions, values)]
         runs.append(Run(f"run {number}", f"runs/{number}", {"number": number}, {"wrong": 0}, history, {}))
     page = compare.page(runs)
     assert len(page.encode()) < 5e6
     write_text(tmp_path / "compare.html", page)
     milliseconds = []
-    for opening in range(3):  # on a shared machine, any single one may meet a busy moment
+    for opening in range(3):  # on a shared machine, a single one may be slow
         with opened(tmp_path / "compare.html", tmp_path / f"profile{opening}") as browser:
             milliseconds.append(browser.js(DRAWN))
             assert browser.js("charts[0].curves.length") == 20
@@ -309,7 +285,7 @@ def test_twenty_runs_make_a_page_that_is_small_and_opens_at_once(metrics, tmp_pa
     assert median(milliseconds) < 2000
 
 
-def test_what_is_packed_is_what_was_logged(tmp_path):
+def test_packed_values_are_the_logged_ones(tmp_path):
     """Every value, to six digits, at its row."""
     run = a_run("a", steps=7)
     (packed,) = re.findall(r'<script id="packed"[^>]*>(.*?)</script>', compare.page([run]))

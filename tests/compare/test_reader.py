@@ -1,4 +1,4 @@
-"""Runs that really ran, read back from all the places where they leave something."""
+"""Runs that were really trained, read back from all the places where they are logged."""
 
 from pathlib import Path
 
@@ -36,18 +36,18 @@ def tracked(folder: Path, name: str, rows: dict[int, dict], run_id: str | None =
     return tracker
 
 
-def test_a_folder_and_wandb_tell_the_same_of_a_run(folder):
-    """Curves, results, settings and sounds do not depend on where they were read from."""
-    (of_folder,), (of_wandb,) = reader.read([folder / "runs" / "a run"]), reader.read([folder / "wandb"])
-    assert of_folder.name == of_wandb.name == "a run" and of_folder.source != of_wandb.source
-    assert of_folder.results == of_wandb.results and of_folder.results["steps"] == 20
-    assert of_folder.settings.items() <= of_wandb.settings.items()
-    assert of_wandb.settings["window.samples"] == 200 and of_wandb.settings["window"] == "samples500"
+def test_a_run_is_the_same_read_from_its_folder_and_from_wandb(folder):
+    """Curves, results, settings and sounds do not depend on where they are read from."""
+    (from_folder,), (from_wandb,) = reader.read([folder / "runs" / "a run"]), reader.read([folder / "wandb"])
+    assert from_folder.name == from_wandb.name == "a run" and from_folder.source != from_wandb.source
+    assert from_folder.results == from_wandb.results and from_folder.results["steps"] == 20
+    assert from_folder.settings.items() <= from_wandb.settings.items()
+    assert from_wandb.settings["window.samples"] == 200 and from_wandb.settings["window"] == "samples500"
     for metric in ("train/loss", "train/epoch", "train/samples_seen", "eval/wrong"):
-        values, same = ({r["step"]: r[metric] for r in run.history if metric in r} for run in (of_folder, of_wandb))
+        values, same = ({r["step"]: r[metric] for r in run.history if metric in r} for run in (from_folder, from_wandb))
         assert same.items() <= values.items() and list(same) in ([5, 10, 15, 20], [10, 20]), metric
-    assert of_folder.sounds.keys() == of_wandb.sounds.keys() == {"01_lighthouse"}
-    one, other = of_folder.sounds["01_lighthouse"], of_wandb.sounds["01_lighthouse"]
+    assert from_folder.sounds.keys() == from_wandb.sounds.keys() == {"01_lighthouse"}
+    one, other = from_folder.sounds["01_lighthouse"], from_wandb.sounds["01_lighthouse"]
     assert one.sample_rate == other.sample_rate == 16000 and len(one.original) == 3200
     np.testing.assert_array_equal(one.original, other.original)
     np.testing.assert_array_equal(one.generated, other.generated)
@@ -55,7 +55,7 @@ def test_a_folder_and_wandb_tell_the_same_of_a_run(folder):
 
 
 def test_every_way_to_name_a_run_leads_to_it_once(folder, monkeypatch):
-    """Its folder, a file in it, or the folder of all; whoever names it twice gets it once."""
+    """Its folder, a file in it, or the folder of all; a run that is named twice is read once."""
     monkeypatch.chdir(folder)
     (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     read = reader.read(
@@ -65,8 +65,8 @@ def test_every_way_to_name_a_run_leads_to_it_once(folder, monkeypatch):
     assert all(run.sounds == {} for run in read)
 
 
-def test_a_pinned_experiment_is_heard_anew(tmp_path, monkeypatch):
-    """It has no history and no sounds, but a checkpoint, and that repeats the sentence exactly."""
+def test_a_pinned_experiment_is_generated_again(tmp_path, monkeypatch):
+    """It has no history and no sounds, but a checkpoint, which reproduces the sentence exactly."""
     monkeypatch.chdir(tmp_path)
     (baseline,) = reader.read(["baseline"])
     sound = baseline.sounds["01_lighthouse"]
@@ -76,9 +76,9 @@ def test_a_pinned_experiment_is_heard_anew(tmp_path, monkeypatch):
 
 
 def test_the_parts_of_a_resumed_run_are_one(tmp_path):
-    """Any part stands for the whole; rows that were repeated after an older checkpoint count once, the later ones."""
+    """Any part stands for the whole; of rows that were logged twice, the later ones count."""
     first = tracked(tmp_path, "n", {step: {"train/loss": 1.0} for step in (0, 10, 20, 30)})
-    # W&B names directories by the second; the part of a minute ago is what a longer run leaves.
+    # W&B names directories by the second, so the first part gets the name of an earlier one.
     (log,) = first.directory.glob("*.wandb")
     first_part = first.directory.rename(tmp_path / "wandb" / f"offline-run-20200101_000000-{first.run_id}")
     second = tracked(tmp_path, "n", {step: {"train/loss": 2.0} for step in (20, 30, 40)}, first.run_id)
@@ -87,8 +87,8 @@ def test_the_parts_of_a_resumed_run_are_one(tmp_path):
         assert [(r["step"], r["train/loss"]) for r in run.history] == [(0, 1), (10, 1), (20, 2), (30, 2), (40, 2)]
 
 
-def test_what_a_run_still_writes_is_read_as_far_as_it_goes(folder, tmp_path, capsys):
-    """Half of a log is half of a run: its name, settings, first rows; and that it is half is said."""
+def test_an_incomplete_log_is_read_to_its_end(folder, tmp_path, capsys):
+    """As of a run that is still training: its name, settings and first rows; a line on stderr says so."""
     (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     half = tmp_path / "offline-run-20261123_000000-half" / "run-half.wandb"
     half.parent.mkdir()
@@ -99,14 +99,14 @@ def test_what_a_run_still_writes_is_read_as_far_as_it_goes(folder, tmp_path, cap
     assert f"{half}: " in capsys.readouterr().err
 
 
-def test_values_that_are_no_numbers_are_absent(tmp_path):
-    """NaN, infinities and texts leave gaps in the curves; a picture is no result."""
+def test_values_that_are_not_numbers_are_left_out(tmp_path):
+    """NaN, infinities and texts are gaps in the curves and not results."""
     rows = {0: {"loss": float("nan"), "text": "a"}, 1: {"loss": float("inf"), "flag": True}, 2: {"loss": 0.5}}
     (run,) = reader.read([tracked(tmp_path, "n", rows).directory])
     assert run.history == [{"step": 0}, {"step": 1}, {"step": 2, "loss": 0.5}] and run.results == {}
 
 
-def test_sounds_that_are_gone_are_named_and_left_out(folder, tmp_path, capsys):
+def test_missing_sounds_are_reported_and_left_out(folder, tmp_path, capsys):
     (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     (tmp_path / log.name).write_bytes(log.read_bytes())
     (run,) = reader.read([tmp_path])
@@ -115,13 +115,13 @@ def test_sounds_that_are_gone_are_named_and_left_out(folder, tmp_path, capsys):
 
 
 def test_mistakes_are_sentences(tmp_path):
-    """Each names what was given and what there is."""
+    """Each names what was given and what would work."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "run-x.wandb").write_bytes(b"no log of W&B at all" * 10)
-    with pytest.raises(UserError, match=r"no run basline.*experiments are a39d, baseline"):
+    (tmp_path / "broken" / "run-x.wandb").write_bytes(b"not a log of W&B" * 10)
+    with pytest.raises(UserError, match=r"no run basline: .* experiment \(a39d, baseline"):
         reader.read(["basline"])
-    with pytest.raises(UserError, match=r"empty is no run: neither run-.*wandb nor checkpoint.pt"):
+    with pytest.raises(UserError, match=r"empty is not a run: .* run-.*wandb or checkpoint.pt"):
         reader.read([tmp_path / "empty"])
     with pytest.raises(UserError, match=r"run-x.wandb could not be read as a W&B run \(.*bad header"):
         reader.read([tmp_path / "broken"])

@@ -1,6 +1,6 @@
-"""Local sweeps: every run once, whatever is killed, stopped, failing or going on at the same time.
+"""Local sweeps: every run once, whatever is killed, stopped, failing or running at the same time.
 
-Most runs here are those of a program that only pretends to learn; how a sweep keeps them does not depend on it.
+Most runs here are of a program that only pretends to learn; how a sweep manages runs does not depend on the program.
 """
 
 import json
@@ -16,100 +16,25 @@ import optuna
 import pytest
 from PIL import Image
 from support.settings import ROOT, SMALL
+from support.sweeps import GRID, PROGRAM, RANDOM, events, logged, trials, written
 from support.wandb_runs import records
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.sweep import engine as command_line
 from mfcc_wavenet.sweep.engine import sweep
 
-PATIENCE = 120  # seconds
+TIMEOUT_SECONDS = 120
 
-# Six rows, PAUSE seconds each, with scores that near x; goes on where it stands; says when it began and ended.
-PROGRAM = """\
-import json, os, signal, sys, time
-from pathlib import Path
-
-settings = dict(word.split("=", 1) for word in sys.argv[1:])
-folder = Path(settings["runs"], settings["name"])
-folder.mkdir(parents=True, exist_ok=True)
-
-
-def say(what):
-    with open(folder / "said", "a") as file:
-        file.write(f"{what} {time.monotonic()} {os.getpid()}\\n")
-
-
-def end(*_):
-    say("stopped")
-    sys.exit(143)
-
-
-signal.signal(signal.SIGTERM, end)
-say("began")
-if settings["x"] == settings.get("refused"):
-    print("a bar 10%\\ra bar 20%")
-    print(f"x={settings['x']} is too large.")
-    sys.exit(2)
-while "together" in settings and len(list(folder.parent.glob("*/said"))) < 2:
-    time.sleep(0.01)
-history = folder / "history.jsonl"
-done = len(history.read_text().splitlines()) if history.exists() else 0
-for step in range(done, 6):
-    if (settings["x"], step) == (settings.get("slow"), 3):
-        time.sleep(60)
-    with open(history, "a") as file:
-        file.write(json.dumps({"step": step, "score": float(settings["x"]) + 1 / (step + 1)}) + "\\n")
-    time.sleep(float(os.environ.get("PAUSE", 0.01)))
-say("ended")
-"""
-GRID = """\
-program: program.py
-method: grid
-metric: {name: score}
-command: ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
-parameters:
-  x: {values: [4, 2, 8, 6]}
-  y: {value: null}
-"""
-RANDOM = GRID.replace("grid", "random").replace("{values: [4, 2, 8, 6]}", "{min: 0.0, max: 1.0}") + "run_cap: 5\n"
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """A folder with the program in it; sweeps that look often."""
-    (tmp_path / "program.py").write_text(PROGRAM)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command_line, "POLL_SECONDS", 0.02)
-
-
-def written(text: str) -> Path:
-    path = Path("sweep.yaml")
-    path.write_text(text)
-    return path
-
-
-def said() -> dict[str, list[list[str]]]:
-    """What the program said in each run's folder: lines of event, time and process."""
-    files = sorted(Path("runs/sweeps/sweep").glob("*/said"))
-    return {path.parent.name: [line.split() for line in path.read_text().splitlines()] for path in files}
-
-
-def events() -> list[list[str]]:
-    return [[event for event, *_ in lines] for lines in said().values()]
-
-
-def trials() -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="sweep", storage="sqlite:///runs/sweeps/sweep/study.db").trials
+pytestmark = pytest.mark.usefixtures("program_folder")
 
 
 def start(pause: float, runs: int, *words: str) -> subprocess.Popen:
-    """The real command, in a process group of its own; it returns once that many runs have logged something."""
+    """The real command, in a process group of its own, once that many runs have logged a row."""
     line = [sys.executable, "-m", "mfcc_wavenet.sweep", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PAUSE": str(pause)}
     process = subprocess.Popen(
         line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     )
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while len(list(Path("runs/sweeps/sweep").glob("*/history.jsonl"))) < runs:
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
@@ -122,10 +47,10 @@ def start(pause: float, runs: int, *words: str) -> subprocess.Popen:
 
 
 def test_a_grid_is_run_once_and_ends(capsys):
-    """Each point, in order, with the constants; the same command then has nothing left to run, and shows it again."""
+    """Each point, in order, with the constants; the same command then has nothing left to run, and shows the table."""
     sweep(written(GRID))
     names = ["000+x-4", "001+x-2", "002+x-8", "003+x-6"]
-    assert list(said()) == names and events() == [["began", "ended"]] * 4
+    assert list(logged()) == names and events() == [["began", "ended"]] * 4
     first = capsys.readouterr().out
     assert "004" not in first and re.search(r"001 +finished +2.167 .*\n000 +finished +4.167 .*\n003 .*\n002 ", first)
     sweep(written(GRID))
@@ -134,7 +59,7 @@ def test_a_grid_is_run_once_and_ends(capsys):
 
 
 def test_a_run_is_given_what_the_agent_would_give_it():
-    """And its folder, and one W&B group for all; a setting of the command line goes before the file's."""
+    """And its folder, and one W&B group for all; a setting of the command line takes precedence over the file's."""
     Path("program.py").write_text(PROGRAM + "(folder / 'words').write_text(json.dumps(sys.argv[1:]))\n")
     sweep(written(GRID + "project: ours\n"), count=1, overrides=["y=[1, 2]", "z=a b"])
     words = json.loads(Path("runs/sweeps/sweep/000+x-4/words").read_text())
@@ -143,29 +68,29 @@ def test_a_run_is_given_what_the_agent_would_give_it():
 
 
 def test_jobs_are_done_at_a_time():
-    """Two: the first one waits until the second has begun. Never three."""
+    """Two, as the first one waits until the second has begun, and never three."""
     sweep(written(GRID), jobs=2, overrides=["together=1"])
-    changes = [(float(at), {"began": 1, "ended": -1}[event]) for lines in said().values() for event, at, _ in lines]
-    at_work = [sum(change for _, change in sorted(changes)[: n + 1]) for n in range(len(changes))]
-    assert max(at_work) == 2 and at_work[-1] == 0
+    changes = [(float(at), {"began": 1, "ended": -1}[event]) for lines in logged().values() for event, at, _ in lines]
+    running = [sum(change for _, change in sorted(changes)[: n + 1]) for n in range(len(changes))]
+    assert max(running) == 2 and running[-1] == 0
 
 
 def test_the_cap_holds_over_all_calls():
-    """The smaller one of the file's and the command's, earlier calls included; no run is drawn twice."""
+    """The lower one of the file's and the command's, earlier calls included; no run is drawn twice."""
     for count, runs in ((3, 3), (3, 3), (9, 5)):
         sweep(written(RANDOM), count=count, jobs=2)
-        assert len(said()) == runs
+        assert len(logged()) == runs
     assert len({trial.params["x"] for trial in trials()}) == 5
 
 
 def test_a_target_that_is_reached_ends_a_sweep():
-    """No run begins after one has come as far."""
+    """No run starts after one has reached it."""
     sweep(written(GRID.replace("{name: score}", "{name: score, target: 2.5}")))
-    assert list(said()) == ["000+x-4", "001+x-2"]
+    assert list(logged()) == ["000+x-4", "001+x-2"]
 
 
-def test_bayes_draws_where_it_was_good():
-    """Once runs are there to learn from, which are added here as if they had been trained."""
+def test_bayes_draws_near_good_runs():
+    """Once there are runs to learn from, which are added here as if they had been trained."""
     sweep(written(RANDOM.replace("random", "bayes")), count=1)
     study = optuna.load_study(study_name="sweep", storage="sqlite:///runs/sweeps/sweep/study.db")
     for x in (n / 20 for n in range(20)):
@@ -176,7 +101,7 @@ def test_bayes_draws_where_it_was_good():
 
 
 def test_a_run_that_falls_behind_is_stopped():
-    """Its program is asked to end, it counts as stopped early, and the better ones go on to their end."""
+    """Its program is asked to end, it counts as stopped early, and the better ones finish."""
     text = GRID + "early_terminate: {type: hyperband, max_iter: 6, s: 1, eta: 2}\n"  # judged once, at row 3
     sweep(written(text), overrides=["slow=8"])
     assert events() == [["began", "ended"], ["began", "ended"], ["began", "stopped"], ["began", "ended"]]
@@ -184,8 +109,8 @@ def test_a_run_that_falls_behind_is_stopped():
     assert len(trials()[2].intermediate_values) == 3
 
 
-def test_a_run_that_fails_is_told_of_and_the_others_go_on(capsys):
-    """With its last words and where all of them are."""
+def test_a_run_that_fails_is_reported_and_the_others_continue(capsys):
+    """With the last line that it printed and the path of its log."""
     sweep(written(GRID), overrides=["refused=2"])
     out = capsys.readouterr().out
     assert "001 failed: x=2 is too large. (runs/sweeps/sweep/logs/001.log)" in out
@@ -194,68 +119,69 @@ def test_a_run_that_fails_is_told_of_and_the_others_go_on(capsys):
     assert re.search(r"001 +failed +- ", out.splitlines()[out.splitlines().index("") + 5])
 
 
-# --- stopping and going on ------------------------------------------------------------------------
+# --- stopping and resuming -----------------------------------------------------------------------
 
 
-def test_killed_with_its_runs_a_sweep_goes_on_with_them():
+def test_killed_with_its_runs_a_sweep_resumes_them():
     """The same runs, with the same settings and folders, and none twice."""
     process = start(5.0, 2, str(written(RANDOM)), "--jobs=2")
-    pids = [int(lines[0][2]) for lines in said().values()]
+    pids = [int(lines[0][2]) for lines in logged().values()]
     for pid in (process.pid, *pids):
         os.kill(pid, signal.SIGKILL)
     process.communicate()
-    begun = list(said())
+    begun = list(logged())
     assert begun and all(trial.state.name == "RUNNING" for trial in trials())
     before = [trial.params for trial in trials() if trial.params]
     sweep(written(RANDOM), jobs=2)
     assert [trial.params for trial in trials()][: len(before)] == before
-    assert len(said()) == len(trials()) == 5 and list(said())[: len(begun)] == begun
+    assert len(logged()) == len(trials()) == 5 and list(logged())[: len(begun)] == begun
     assert [lines[-1] for lines in events()] == ["ended"] * 5
     assert all(events()[n] == ["began", "began", "ended"] for n in range(len(pids)))
     assert [len(trial.intermediate_values) for trial in trials()] == [6] * 5
 
 
-def test_killed_alone_a_sweep_leaves_its_runs_to_end(capsys):
-    """The next call waits for what still runs, and takes it down, instead of running it beside itself."""
+def test_killed_without_its_runs_a_sweep_lets_them_finish(capsys):
+    """The next call waits for what is still running, and records it, instead of running it a second time."""
     process = start(1.0, 1, str(written(GRID)), "--count=1")
     process.kill()
     process.communicate()
     sweep(written(GRID), count=1)
-    assert events()[0] == ["began", "ended", "began", "ended"], "it is asked again, and has nothing left to do"
-    assert len({pid for _, _, pid in said()["000+x-4"]}) == 2
-    assert trials()[0].state.name == "COMPLETE" and len(said()) == 1
+    assert events()[0] == ["began", "ended", "began", "ended"], "it is started again, and has nothing left to do"
+    assert len({pid for _, _, pid in logged()["000+x-4"]}) == 2
+    assert trials()[0].state.name == "COMPLETE" and len(logged()) == 1
     assert "waiting for 000, which another process trains" in capsys.readouterr().out
 
 
-def test_ctrl_c_ends_the_runs_and_the_same_command_goes_on():
+def test_ctrl_c_ends_the_runs_and_the_same_command_resumes_them():
     """Each is asked to save itself; exit code 130."""
     process = start(5.0, 2, str(written(GRID)), "--jobs=2")
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130 and err == "Stopped; the same command goes on from here.\n"
-    assert events() == [["began", "stopped"]] * len(said()) and "000 was interrupted" in out
+    out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 130 and err == "Stopped; the same command resumes the sweep.\n"
+    assert events() == [["began", "stopped"]] * len(logged()) and "000 was interrupted" in out
     sweep(written(GRID), jobs=4)
-    assert events()[0] == ["began", "stopped", "began", "ended"] and len(said()) == 4
+    assert events()[0] == ["began", "stopped", "began", "ended"] and len(logged()) == 4
 
 
-def test_two_sweeps_share_a_database():
-    """Each run is one's or the other's, and both end with all of them."""
-    written(RANDOM)
+@pytest.mark.parametrize(("text", "count"), [(RANDOM, 5), (GRID, 4)], ids=["random", "grid"])
+def test_two_processes_work_on_one_sweep(text, count):
+    """Each run belongs to one of them, and both end with the table of all."""
+    written(text)
     line = [sys.executable, "-m", "mfcc_wavenet.sweep", "sweep.yaml", "--jobs=2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     both = [subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outs = [process.communicate(timeout=PATIENCE)[0] for process in both]
+    outs = [process.communicate(timeout=TIMEOUT_SECONDS)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert events() == [["began", "ended"]] * 5 and len(trials()) >= 5
-    assert all(len(re.findall(r"^\d\d\d +finished", out, re.MULTILINE)) == 5 for out in outs)
-    assert sum(out.count("begins") for out in outs) == 5
+    assert events() == [["began", "ended"]] * count and len(trials()) >= count
+    assert all(len(re.findall(r"^\d\d\d +finished", out, re.MULTILINE)) == count for out in outs)
+    assert sum(out.count("starts") for out in outs) == count
 
 
-# --- what comes of it -----------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
 
 
 def test_pictures_are_drawn_of_runs_that_differ(capsys):
-    """And are said to be missing of a single one."""
+    """And are said to be missing for a single one."""
     sweep(written(GRID), count=1)
     assert "no picture of    history, parallel coordinates, importance" in capsys.readouterr().out
     sweep(written(GRID))
@@ -270,52 +196,52 @@ def test_pictures_are_drawn_of_runs_that_differ(capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "words"),
+    ("text", "options", "sentence"),
     [
         (RANDOM.replace("run_cap: 5\n", ""), {}, "has no run_cap, and random has no end: --count=20"),
-        (GRID, {"overrides": ["x"]}, "'x' is no setting; one is given as NAME=VALUE"),
-        (GRID, {"overrides": ["name=x"]}, "a sweep names its runs"),
+        (GRID, {"overrides": ["x"]}, "'x' is not a setting; settings are given as NAME=VALUE"),
+        (GRID, {"overrides": ["name=x"]}, "name cannot be set in a sweep"),
         (GRID.replace("program.py", "nowhere.py"), {}, "there is no program nowhere.py here"),
         (GRID.replace("x: {values: [4, 2, 8, 6]}", "window.samples: {value: 3}").replace("program.py", "run.py")
          .replace("  y: {value: null}\n", ""),
-         {"overrides": ["windw.samples=3"]}, "windw.samples is no setting; did you mean window.samples"),
+         {"overrides": ["windw.samples=3"]}, "windw.samples is not a setting; did you mean window.samples"),
         (GRID, {"storage": "nonsense"}, "--storage=nonsense cannot be used"),
         (GRID, {"overrides": ["runs=program.py"]}, "program.py/sweeps/sweep cannot be written to (Not a directory)"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_sentence(text, options, words):
-    """And nothing has begun."""
+def test_a_mistake_is_one_sentence(text, options, sentence):
+    """And no run has started."""
     with pytest.raises(UserError) as error:
         sweep(written(text), **options)
-    sentence = str(error.value)
-    assert words in sentence and "\n" not in sentence and sentence.endswith((".", "?"))
-    assert said() == {}
+    message = str(error.value)
+    assert sentence in message and "\n" not in message and message.endswith((".", "?"))
+    assert logged() == {}
 
 
 def test_other_parameters_are_another_sweep():
     """Runs of two searches are not mixed; a cap may change."""
     sweep(written(RANDOM), count=1)
     sweep(written(RANDOM.replace("run_cap: 5", "run_cap: 2")))
-    with pytest.raises(UserError, match=r"has runs of another parameters; --name NAME"):
+    with pytest.raises(UserError, match=r"has runs with another parameters; --name NAME"):
         sweep(written(RANDOM.replace("max: 1.0", "max: 2.0")))
     sweep(written(RANDOM.replace("max: 1.0", "max: 2.0")), name="other", count=1)
     assert len(list(Path("runs/sweeps").glob("*/0*+*"))) == 3
 
 
 def test_a_real_run_is_trained_and_logged(capsys):
-    """By run.py, into the sweep's W&B group, with the score that its history and its results have."""
-    text = GRID.replace("program.py", str(ROOT / "run.py")).replace("  y: {value: null}\n", "")
+    """By run.py, into the sweep's W&B group of any name, with the score that its history and its results have."""
+    text = "name: größe (v2)\n" + GRID.replace("program.py", str(ROOT / "run.py")).replace("  y: {value: null}\n", "")
     text = text.replace("x: {values: [4, 2, 8, 6]}", "window.samples: {values: [200]}")
     settings = [setting for setting in SMALL if not setting.startswith(("tracking", "window"))]
     sweep(
         written(text),
         overrides=[*settings, "train.steps=10", "train.sample_utterances=0", "tracking.mode=offline"],
     )
-    (folder,) = Path("runs/sweeps/sweep").glob("000*")
+    (folder,) = Path("runs/sweeps/größe (v2)").glob("000*")
     results = json.loads((folder / "results.json").read_text())
-    (trial,) = trials()
+    (trial,) = trials("größe (v2)")
     assert trial.value == results["score"] and len(trial.intermediate_values) == 2
     (directory,) = Path("wandb").glob("offline-run-*")
     run = next(record["run"] for record in records(directory) if record["type"] == "run")
-    assert (run["run_group"], run["display_name"]) == ("sweep", "000+samples-200")
-    assert (folder / "checkpoint.pt").is_file() and "000 ended: score" in capsys.readouterr().out
+    assert (run["run_group"], run["display_name"]) == ("größe (v2)", "000+samples-200")
+    assert (folder / "checkpoint.pt").is_file() and "000 ended with score" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A mistake in a sweep file is one sentence with the line; what is right is read as W&B reads it."""
+"""A mistake in a sweep file is one sentence with its line; a valid file means what it means to W&B."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def written(tmp_path, text: str):
     return path
 
 
-def test_what_is_left_out_is_as_wandb_has_it(tmp_path):
+def test_defaults_are_wandbs(tmp_path):
     """The file's name, W&B's own command and goal; a parameter without a distribution gets W&B's."""
     file = read(written(tmp_path, GOOD))
     assert (file.name, file.goal, file.target, file.run_cap) == ("sweep", "minimize", None, 3)
@@ -59,26 +59,26 @@ def test_distributions_are_inferred_as_wandb_infers_them(tmp_path, given, distri
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "line", "words"),
+    ("before", "after", "line", "sentence"),
     [
         ("run_cap: 3", "run_kap: 3", 5, "run_kap is not known; did you mean run_cap?"),
         ("run_cap: 3", "run_cap: 0", 5, "run_cap is 0; it must be at least 1"),
-        ("run_cap: 3", "run_cap: many", 5, "run_cap is 'many', which is no number"),
-        ("run_cap: 3", "scheduler: {engine: optuna}", 5, "scheduler is for the hosted service alone"),
-        ("run_cap: 3", "method: grid", 5, "method is there a second time"),
-        ("run_cap: 3", "command: [run.py, '${arg}']", 5, "${arg} is not known here; did you mean args"),
-        ("run_cap: 3", "command: run.py", 5, "command is a list of words"),
+        ("run_cap: 3", "run_cap: many", 5, "run_cap is 'many', which is not a number"),
+        ("run_cap: 3", "scheduler: {engine: optuna}", 5, "scheduler is for the hosted service only"),
+        ("run_cap: 3", "method: grid", 5, "method is there twice"),
+        ("run_cap: 3", "command: [run.py, '${arg}']", 5, "${arg} is not known; did you mean args"),
+        ("run_cap: 3", "command: run.py", 5, "command is a list"),
         ("method: bayes", "method: byes", 2, "method is byes; did you mean bayes?"),
         ("method: bayes\n", "", 1, "method is missing; there are grid, random, bayes"),
         ("metric:\n  name: score\n", "", 1, "metric is missing; metric: {name: score"),
         ("  name: score", "  nam: score", 4, "metric: nam is not known; did you mean name?"),
         ("  name: score", "  goal: minimize", 3, "metric has no name"),
         ("  name: score", "  name: score\n  goal: less", 5, "metric.goal is less; there are maximize, minimize"),
-        ("  type: hyperband", "  type: envelope", 7, "type is envelope; there is hyperband"),
+        ("  type: hyperband", "  type: envelope", 7, "type is envelope; it must be hyperband"),
         ("  min_iter: 2", "  max_iter: 9", 6, "early_terminate needs min_iter, or max_iter and s"),
         ("  min_iter: 2", "  max_iter: 2\n  s: 3", 6, "early_terminate never judges a run"),
         ("  min_iter: 2", "  min_iter: 2\n  eta: 1", 9, "eta is 1; it must be more than 1"),
-        ("window.samples:", "window.sample:", 10, "window.sample is no setting; did you mean window.samples"),
+        ("window.samples:", "window.sample:", 10, "window.sample is not a setting; did you mean window.samples"),
         ("    values: [250, 500]", "    value: [1]\n    values: [2]", 12, "values is not known"),
         ("    values: [250, 500]", "    values: 250", 11, "window.samples: values is a list"),
         ("    values: [250, 500]", "    values: []", 11, "window.samples: values is a list"),
@@ -90,29 +90,29 @@ def test_distributions_are_inferred_as_wandb_infers_them(tmp_path, given, distri
         ("    values: [250, 500]", "    parameters: {a: {value: 3}}", 11, "nested parameters"),
         (
             "    values: [250, 500]", "    values: [1, 2]\n    probabilities: [0.5, 0.6]", 12,
-            "probabilities are numbers from 0 that add up to 1",
+            "probabilities are numbers of at least 0 that add up to 1",
         ),
-        ("log_uniform_values", "log_unifrm", 13, "log_unifrm is no distribution; there are constant, categorical"),
-        ("    min: 0.001", "    min: 1e-3", 14, "min is '1e-3', which is no number; YAML reads 1e-3 as a text"),
-        ("    min: 0.001", "    min: 0.0", 14, "min is 0.0; log_uniform_values takes what is above 0"),
+        ("log_uniform_values", "log_unifrm", 13, "log_unifrm is not a distribution; there are constant, categorical"),
+        ("    min: 0.001", "    min: 1e-3", 14, "min is '1e-3', which is not a number; YAML reads 1e-3 as text"),
+        ("    min: 0.001", "    min: 0.0", 14, "min is 0.0; log_uniform_values takes numbers above 0"),
         ("    max: 0.01", "    max: 0.01\n    q: 1", 16, "log_uniform_values: q is not known"),
         ("window.samples:\n    values: [250, 500]", "features:\n    values: [mfcc93]", 10, "did you mean mfcc39"),
-        ("parameters:", "parameters", 10, "this is no YAML"),
+        ("parameters:", "parameters", 10, "this is not YAML"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_sentence_with_its_line(tmp_path, before, after, line, words):
-    """That names the key, and what would do."""
+def test_a_mistake_is_one_sentence_with_its_line(tmp_path, before, after, line, sentence):
+    """That names the key, and what would work."""
     assert before in GOOD
     path = written(tmp_path, GOOD.replace(before, after))
     with pytest.raises(UserError) as error:
         read(path)
-    sentence = str(error.value)
-    assert sentence.startswith(f"{path}, line {line}: ") and words in sentence, sentence
-    assert "\n" not in sentence and sentence.endswith((".", "?"))
+    message = str(error.value)
+    assert message.startswith(f"{path}, line {line}: ") and sentence in message, message
+    assert "\n" not in message and message.endswith((".", "?"))
 
 
-def test_a_grid_takes_what_has_one(tmp_path):
-    """A rate between two bounds has none."""
+def test_a_grid_takes_only_what_can_be_listed(tmp_path):
+    """Not a rate between two bounds."""
     path = written(tmp_path, GOOD.replace("bayes", "grid"))
     with pytest.raises(
         UserError, match=r"line 12: optim\.learning_rate has no grid; a grid takes constant, categorical"
@@ -121,13 +121,13 @@ def test_a_grid_takes_what_has_one(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "- a list", "42"])
-def test_what_is_no_sweep_file_at_all(tmp_path, text):
+def test_what_is_not_a_sweep_file_at_all(tmp_path, text):
     """Whatever YAML makes of it."""
-    with pytest.raises(UserError, match="line 1: a sweep file takes lines of KEY: VALUE"):
+    with pytest.raises(UserError, match="line 1: a sweep file consists of lines KEY: VALUE"):
         read(written(tmp_path, text))
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    """Is told of by its name."""
+def test_a_file_that_does_not_exist(tmp_path):
+    """Is named in the sentence."""
     with pytest.raises(UserError, match=r"nowhere\.yaml cannot be read"):
         read(tmp_path / "nowhere.yaml")

@@ -1,4 +1,4 @@
-"""Sweeps on the hosted service: W&B's own command line drives run.py, and what its server received is looked at.
+"""Sweeps on the hosted service: W&B's own command line drives run.py, and what its server received is checked.
 
 The server listens on the loopback. Takes about 35 s.
 """
@@ -20,7 +20,7 @@ from support.wandb_server import ENTITY, Run, Server
 
 from mfcc_wavenet.models import checkpoint as checkpoints
 
-PATIENCE = 300  # seconds that the agents may take: 30 on an idle machine
+TIMEOUT_SECONDS = 300  # of the agents, which take 30 on an idle machine
 COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 FIXED = [setting for setting in SMALL if not setting.startswith(("tracking", "window"))]
 GOOD = {
@@ -32,13 +32,13 @@ GOOD = {
     "upsampling.kernel_sizes": {"value": [32, 20]},
     "wavenet.speaker_channels": {"value": 0},
 }
-ENDLESS = {"train.steps": {"value": 100_000}}  # minutes, should nobody stop it
-CONTRADICTORY = {"upsampling.strides": {"value": [5, 5]}}
+ENDLESS = {"train.steps": {"value": 100_000}}  # minutes, unless it is stopped
+CONTRADICTORY = {"upsampling.strides": {"value": [5, 5]}, "upsampling.kernel_sizes": {"value": [5, 5]}}
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Three sweeps, each with an agent, side by side: the server, the folder and what each agent printed."""
+    """Three sweeps at the same time, each with an agent: the server, the folder and what each agent printed."""
     folder = tmp_path_factory.mktemp("hosted")
     server, agents = Server(), {}
     try:
@@ -48,7 +48,7 @@ def swept(tmp_path_factory):
         agents |= {name: agent(sweep, folder, environment) for name, sweep in ids.items()}
         stopper = threading.Thread(target=stop_once_it_runs, args=(server, ids["endless"]))
         stopper.start()
-        printed = {name: process.communicate(timeout=PATIENCE)[0] for name, process in agents.items()}
+        printed = {name: process.communicate(timeout=TIMEOUT_SECONDS)[0] for name, process in agents.items()}
         stopper.join()
         assert all(process.returncode == 0 for process in agents.values()), printed
         yield server, ids, folder, printed
@@ -63,7 +63,8 @@ def environment_of(server: Server, folder: Path) -> dict[str, str]:
     """A home without credentials, this environment's python first, and the server's address."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "XDG_", "NETRC"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
-    busy = {"OMP_NUM_THREADS": "1", "WANDB__SERVICE_WAIT": str(PATIENCE)}  # wandb's own process may start slowly, too
+    # On a busy machine wandb's own process may start slowly as well.
+    busy = {"OMP_NUM_THREADS": "1", "WANDB__SERVICE_WAIT": str(TIMEOUT_SECONDS)}
     return own | server.environment | busy | {"HOME": str(folder), "PATH": path}
 
 
@@ -74,7 +75,7 @@ def create(name: str, parameters: dict, folder: Path, environment: dict[str, str
     sweep |= {"metric": {"name": "error", "goal": "minimize"}, "command": [*COMMAND, *fixed]}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(sweep))
     command = [sys.executable, "-m", "wandb", "sweep", "--project", "tests", f"{name}.yaml"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     assert done.returncode == 0, done.stderr
     return done.stderr.split("wandb agent ")[-1].split()[0].split("/")[-1]
 
@@ -86,7 +87,7 @@ def agent(sweep: str, folder: Path, environment: dict[str, str]) -> subprocess.P
 
 
 def stop_once_it_runs(server: Server, sweep: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (started := [run for run in runs(server, sweep) if run.config]) and time.monotonic() < deadline:
         time.sleep(0.1)
     server.stopping |= {run.name for run in started}
@@ -97,7 +98,7 @@ def runs(server: Server, sweep: str) -> list[Run]:
 
 
 def test_every_setting_of_a_grid_becomes_a_finished_run(swept):
-    """Two runs, under the ids that the agent was given, in the sweep, and told apart by their names."""
+    """Two runs, under the ids that the agent was given, in the sweep, with different names."""
     server, ids, _, printed = swept
     both = runs(server, ids["good"])
     assert [run.exit_code for run in both] == [0, 0], printed["good"]
@@ -108,7 +109,7 @@ def test_every_setting_of_a_grid_becomes_a_finished_run(swept):
 
 
 def test_sweep_and_run_agree_on_every_setting(swept):
-    """One flat key for each, dotted or a config group, with the value that was meant: null and lists included."""
+    """One flat key for each, dotted or a config group, with the same value, null and lists included."""
     server, ids, folder, _ = swept
     for run, samples in zip(runs(server, ids["good"]), (500, 5000)):
         asked = {key: given.get("value", f"samples{samples}") for key, given in GOOD.items()}
@@ -126,13 +127,13 @@ def test_every_row_and_the_summary_arrive(swept):
         assert run.values("step") == run.values("_step") == [5, 10]
         assert all(len(run.values(f"train/{metric}")) == 2 for metric in ("loss", "error", "grad_norm", "samples_seen"))
         results = json.loads((folder / "runs" / "good" / run.display_name / "results.json").read_text())
-        told = {key: value for key, value in results.items() if value is not None}
-        assert {key: run.summary[key] for key in told} == told
+        not_null = {key: value for key, value in results.items() if value is not None}
+        assert {key: run.summary[key] for key in not_null} == not_null
         assert run.summary["train/loss"] == run.values("train/loss")[-1]
 
 
 def test_a_run_that_is_stopped_early_is_finished_and_kept(swept):
-    """The agent sends SIGTERM: the run ends well, its checkpoint is there, and the agent counts no failure."""
+    """The agent sends SIGTERM: the run ends with 0, its checkpoint is there, and the agent counts no failure."""
     server, ids, folder, printed = swept
     (run,) = runs(server, ids["endless"])
     assert run.exit_code == 0, printed["endless"]
@@ -142,7 +143,7 @@ def test_a_run_that_is_stopped_early_is_finished_and_kept(swept):
 
 
 def test_a_setting_that_is_refused_fails_with_its_sentence(swept):
-    """In what the agent prints, and in the run's log on the server, which would know nothing of it otherwise."""
+    """In the agent's output, and in the run's log on the server, where it could not be seen otherwise."""
     server, ids, _, printed = swept
     (run,) = runs(server, ids["contradictory"])
     sentence = "upsampling.strides [5, 5] multiply to 25, but features.hop_length is 160"
@@ -152,7 +153,7 @@ def test_a_setting_that_is_refused_fails_with_its_sentence(swept):
 
 
 def test_a_setting_that_is_drawn_twice_is_trained_once_and_reported_twice(swept, monkeypatch, capsys):
-    """The second run of the same line has the first one's results at once, and the sweep does not wait for ever."""
+    """The second run with the same command has the first one's results at once; the sweep does not wait for ever."""
     server, ids, folder, _ = swept
     first, _ = runs(server, ids["good"])
     environment = server.environment | {"HOME": str(folder), "WANDB_SWEEP_ID": ids["good"], "WANDB_RUN_ID": "again"}

@@ -1,6 +1,8 @@
 """The sweep files of the repository: W&B takes them, and every value that they can produce reaches a run."""
 
+import json
 import random
+import re
 from functools import cache
 
 import pytest
@@ -17,14 +19,14 @@ from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import flat, parse, plain
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.sweep.file import SweepFile, read
-from mfcc_wavenet.sweep.search_space import Parameter, points
+from mfcc_wavenet.sweep.search_space import Parameter, num_points, point
 
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
-DRAWS = 8  # of each file that draws
+DRAWS = 8  # of each file that is not a grid
 
 
 def extremes(parameter: Parameter) -> list:
-    """What Optuna may draw at most of it: all words, or both ends."""
+    """The extremes that Optuna may draw: all categories, or both ends."""
     distribution = parameter.distribution
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
@@ -32,17 +34,17 @@ def extremes(parameter: Parameter) -> list:
 
 
 def drawn(file: SweepFile) -> list[dict]:
-    """The whole grid; or the lowest corner, all others that differ from it in one setting, the highest, and draws."""
+    """The whole grid; or the lowest corner, all that differ from it in one setting, the highest corner, and draws."""
     varied = [parameter for parameter in file.parameters if parameter.distribution]
     if file.method == "grid":
-        return points(file.parameters)
+        return [point(file.parameters, index) for index in range(num_points(file.parameters))]
     lowest, highest = ({p.name: extremes(p)[end] for p in varied} for end in (0, -1))
     corners = [lowest | {p.name: extreme} for p in varied for extreme in extremes(p)[1:]]
     generator = random.Random(0)
-    return [lowest, highest, *corners, *({p.name: a_draw(p, generator) for p in varied} for _ in range(DRAWS))]
+    return [lowest, highest, *corners, *({p.name: random_draw(p, generator) for p in varied} for _ in range(DRAWS))]
 
 
-def a_draw(parameter: Parameter, generator: random.Random):
+def random_draw(parameter: Parameter, generator: random.Random):
     distribution = parameter.distribution
     if isinstance(distribution, CategoricalDistribution):
         return generator.choice(distribution.choices)
@@ -52,56 +54,70 @@ def a_draw(parameter: Parameter, generator: random.Random):
 
 @cache
 def runs(path) -> list[tuple[dict, list[str]]]:
-    """The settings of every run that is tried here, and the words that W&B's agent starts run.py with."""
+    """The settings of every run that is tried here, and the arguments with which W&B's agent starts run.py."""
     file = read(path)
-    settings = [{p.name: p.value(point.get(p.name)) for p in file.parameters} for point in drawn(file)]
+    settings = [{p.name: p.value(values.get(p.name)) for p in file.parameters} for values in drawn(file)]
     agent = [{"args": {key: {"value": value} for key, value in values.items()}} for values in settings]
     return [(values, create_sweep_command_args(args)["args_no_hyphens"]) for values, args in zip(settings, agent)]
 
 
-def composed(words: list[str]) -> tuple[Settings, dict]:
+def composed(arguments: list[str]) -> tuple[Settings, dict]:
     """The settings that run.py would train with, and the config that its run would have in W&B."""
     GlobalHydra.instance().clear()
     experiments.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", words, return_hydra_config=True)
+        config = compose("config", arguments, return_hydra_config=True)
     settings = parse({group: OmegaConf.to_container(config[group], resolve=True) for group in GROUPS})
     return settings, flat(plain(settings)) | {group: config.hydra.runtime.choices[group] for group in GROUPS}
 
 
 def build(settings: Settings) -> Geometry:
-    """What a run builds first, and what refuses settings that contradict themselves."""
+    """What a run builds first, and what refuses contradictory settings."""
     return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
 
 
 def test_there_are_the_three():
-    """Otherwise all that follows would pass on nothing."""
+    """Otherwise all other tests here would pass on nothing."""
     assert [path.stem for path in FILES] == ["architecture", "window_geometry", "zero_error"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_run_composes_and_every_value_arrives(path):
-    """In the run's config under the very key that the sweep has, options of groups too; and the network holds."""
+    """In the run's config under the same key as in the sweep, options of groups included; the network can be built."""
     assert len(runs(path)) > DRAWS
-    for values, words in runs(path):
-        settings, config = composed(words)
+    for values, arguments in runs(path):
+        settings, config = composed(arguments)
         assert {key: config[key] for key in values} == values
         assert build(settings).receptive_field > 1
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_agent_starts_run_py_with_bare_settings(path):
-    """And without a shell: neither hyphens nor quotes."""
+    """Without hyphens and without quotes."""
     config = yaml.safe_load(path.read_text())
     assert config["command"] == ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
     assert (config["program"], config["metric"]) == ("run.py", {"name": "score", "goal": "minimize"})
 
 
-def test_all_windows_see_as_many_samples():
-    """The grid's point is to compare them: in all, between two rows and between two passes."""
+def test_figures_of_the_baseline_are_the_records():
+    """What the comments say of the baseline, and its length, which every run is trained on."""
+    record = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())
+    figures = {"epochs": f"{record['epochs']:.1f}", "samples": f"{record['samples']:,}"}
+    quoted = []
+    for path in FILES:
+        comments = " ".join(re.findall(r"# (.*)", path.read_text()))
+        of_the_baseline = re.findall(r"(?:baseline|first sentence)[^.,;]*?([\d,.]*\d) ?(\w*)", comments)
+        assert all(figures.get(unit) == figure for figure, unit in of_the_baseline), of_the_baseline
+        quoted += of_the_baseline
+        assert read(path).parameters[0].given["value"] == record["samples"] / 16000
+    assert {unit for _, unit in quoted} == figures.keys()
+
+
+def test_all_windows_see_equally_many_samples():
+    """Which the grid needs for its comparison: in total, between two rows and between two evaluations."""
     seen = set()
-    for _, words in runs(ROOT / "sweeps" / "window_geometry.yaml"):
-        settings = compose_settings(*words)
+    for _, arguments in runs(ROOT / "sweeps" / "window_geometry.yaml"):
+        settings = compose_settings(*arguments)
         step = settings.window.samples * settings.window.batch_size
         seen.add(tuple(step * getattr(settings.train, name) for name in ("steps", "log_interval", "evaluate_interval")))
         assert settings.optim.decay_steps == settings.train.steps
@@ -110,5 +126,5 @@ def test_all_windows_see_as_many_samples():
 
 def test_the_grid_has_every_combination_once():
     """Three hops, four lengths, two batch sizes."""
-    combinations = {tuple(words) for _, words in runs(ROOT / "sweeps" / "window_geometry.yaml")}
+    combinations = {tuple(arguments) for _, arguments in runs(ROOT / "sweeps" / "window_geometry.yaml")}
     assert len(combinations) == len(runs(ROOT / "sweeps" / "window_geometry.yaml")) == 3 * 4 * 2

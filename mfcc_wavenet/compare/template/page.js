@@ -3,14 +3,14 @@
 // --- curves: one chart per chosen metric, all runs in it ---------------------------------------------
 
 const MARGIN = { left: 58, right: 14, top: 10, bottom: 26 }; // pixels around a chart
-const ZERO = 20; // pixels of a logarithmic axis in which the value 0 has its place
-const FEW = 12; // points of a curve that are marked one by one
+const ZERO_PIXELS = 20; // at the end of a logarithmic axis, for the value 0
+const MAX_MARKED = 12; // points: a longer curve has no markers
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 const exact = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 const form = document.querySelector(".choices");
 const buttons = [...document.querySelectorAll(".legend button")];
 let runs = [];
-let pointed = null; // the button that the pointer is on: its curves stand out
+let hovered = null; // the button under the pointer: its curves are highlighted
 let zoom = null; // [low, high] of the horizontal axis, or all of it
 
 async function unpack(base64) {
@@ -29,7 +29,7 @@ async function unpack(base64) {
   return unpacked;
 }
 
-/** The curves of a metric that are to be seen: {button, xs, ys}, of the part that is looked at. */
+/** The visible curves of a metric, {button, xs, ys}, within the zoomed range. */
 function curvesOf(metric) {
   const axis = form.elements.axis.value;
   const from = form.elements["log-x"].checked ? Number.MIN_VALUE : -Infinity;
@@ -44,7 +44,7 @@ function curvesOf(metric) {
   });
 }
 
-/** From values to pixels, with ticks. On a logarithmic scale 0 lies at `from`, apart from the rest. */
+/** Maps values to pixels, with ticks. On a logarithmic scale 0 is at `from`, apart from the other values. */
 function scale(values, from, to, logarithmic) {
   let low = Infinity, high = -Infinity, zero = false;
   for (const value of values) {
@@ -54,17 +54,17 @@ function scale(values, from, to, logarithmic) {
   }
   if (low > high) [low, high] = logarithmic ? [0.1, 1] : [0, 1];
   if (low === high) [low, high] = logarithmic ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
-  const start = zero ? from + Math.sign(to - from) * ZERO : from;
-  const bend = logarithmic ? Math.log10 : (value) => value;
-  const [first, last] = [bend(low), bend(high)];
-  const pixel = (value) => (logarithmic && value <= 0 ? from : start + ((bend(value) - first) / (last - first)) * (to - start));
+  const start = zero ? from + Math.sign(to - from) * ZERO_PIXELS : from;
+  const transform = logarithmic ? Math.log10 : (value) => value;
+  const [first, last] = [transform(low), transform(high)];
+  const pixel = (value) => (logarithmic && value <= 0 ? from : start + ((transform(value) - first) / (last - first)) * (to - start));
   const ticks = logarithmic ? decades(low, high) : steps(low, high, Math.abs(to - from) / 70);
   const value = (at) => (first + ((at - start) / (to - start)) * (last - first));
   return { pixel, ticks: zero ? [0, ...ticks] : ticks, value: (at) => (logarithmic ? 10 ** value(at) : value(at)) };
 }
 
-function steps(low, high, most) {
-  const rough = (high - low) / Math.max(2, most);
+function steps(low, high, count) {
+  const rough = (high - low) / Math.max(2, count);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
   const ticks = [];
@@ -95,7 +95,7 @@ function draw(chart) {
   const logarithmic = form.elements["log-y"].checked && !negative;
   const x = (chart.x = scale(curves.flatMap(({ xs }) => [xs[0], xs[xs.length - 1]]), MARGIN.left, width - MARGIN.right, form.elements["log-x"].checked));
   const y = (chart.y = scale(curves.flatMap(({ ys }) => ys), height - MARGIN.bottom, MARGIN.top, logarithmic));
-  chart.note.textContent = !curves.length ? "nothing to show" : negative && form.elements["log-y"].checked ? "linear: some are negative" : "";
+  chart.note.textContent = !curves.length ? "no data" : negative && form.elements["log-y"].checked ? "linear: some values are negative" : "";
 
   pen.font = "11px system-ui, sans-serif";
   pen.lineWidth = 1;
@@ -103,28 +103,28 @@ function draw(chart) {
   pen.fillStyle = colour("--soft");
   pen.textAlign = "right";
   pen.textBaseline = "middle";
-  const rule = (...points) => { pen.beginPath(); pen.moveTo(...points[0]); pen.lineTo(...points[1]); pen.stroke(); };
+  const line = (...points) => { pen.beginPath(); pen.moveTo(...points[0]); pen.lineTo(...points[1]); pen.stroke(); };
   for (const tick of y.ticks) {
     const at = Math.round(y.pixel(tick)) + 0.5;
-    rule([MARGIN.left, at], [width - MARGIN.right, at]);
+    line([MARGIN.left, at], [width - MARGIN.right, at]);
     pen.fillText(tick && Math.abs(tick) < 0.001 ? tick.toExponential(0) : compact.format(tick), MARGIN.left - 6, at);
   }
   pen.textAlign = "center";
   pen.textBaseline = "top";
   for (const tick of x.ticks) {
-    rule([x.pixel(tick), height - MARGIN.bottom], [x.pixel(tick), height - MARGIN.bottom + 4]);
+    line([x.pixel(tick), height - MARGIN.bottom], [x.pixel(tick), height - MARGIN.bottom + 4]);
     pen.fillText(compact.format(tick), x.pixel(tick), height - MARGIN.bottom + 8);
   }
   pen.lineWidth = 1.5;
   pen.lineJoin = "round";
   for (const { button, xs, ys } of curves) {
-    pen.globalAlpha = pointed && button !== pointed ? 0.12 : 1;
+    pen.globalAlpha = hovered && button !== hovered ? 0.12 : 1;
     pen.strokeStyle = pen.fillStyle = colour(`--run-${button.dataset.colour}`);
     pen.setLineDash(button.dataset.dash.split(" ").filter(Boolean).map(Number));
     pen.beginPath();
     trace(pen, xs.map(x.pixel), ys.map(y.pixel));
     pen.stroke();
-    if (xs.length > FEW) continue;
+    if (xs.length > MAX_MARKED) continue;
     for (let i = 0; i < xs.length; i++) {
       pen.beginPath();
       pen.arc(x.pixel(xs[i]), y.pixel(ys[i]), 2.5, 0, 2 * Math.PI);
@@ -133,7 +133,7 @@ function draw(chart) {
   }
 }
 
-/** A line through pixels. Of many points in one column the first, the extremes and the last are enough. */
+/** A line through pixels. Of many points in one column of pixels, the first, the extremes and the last suffice. */
 function trace(pen, xs, ys) {
   for (let i = 0; i < xs.length; ) {
     const column = Math.round(xs[i]);
@@ -159,29 +159,29 @@ function nearest(sorted, value) {
   return value - sorted[low] <= sorted[high] - value ? low : high;
 }
 
-/** The values of all runs at the pointer; of a run that ends before it or begins behind it, none. */
+/** The values of all runs at the pointer, without runs that end before it or start after it. */
 function hover(chart, at) {
   const { x, curves, values, mark, canvas } = chart;
   const place = x.value(at);
   const reach = Math.abs(x.value(at + 6) - place);
-  const there = curves
+  const atPointer = curves
     .map((curve) => ({ ...curve, i: nearest(curve.xs, place) }))
     .filter(({ xs }) => place >= xs[0] - reach && place <= xs[xs.length - 1] + reach)
     .sort((a, b) => b.ys[b.i] - a.ys[a.i]);
   values.replaceChildren(`${form.elements.axis.value} ${exact.format(Number(place.toPrecision(4)))}`);
-  for (const { button, ys, i } of there) {
+  for (const { button, ys, i } of atPointer) {
     const line = document.createElement("div");
     const value = document.createElement("b");
     value.textContent = ys[i] && Math.abs(ys[i]) < 0.001 ? ys[i].toExponential(3) : exact.format(ys[i]);
     line.append(...[...button.children].map((part) => part.cloneNode(true)), value);
     values.append(line);
   }
-  // To the right of the pointer, or to its left, and never beyond the window.
+  // To the right of the pointer, else to its left, and always within the window.
   const { left } = canvas.getBoundingClientRect();
   const fits = left + at + 12 + values.offsetWidth < document.documentElement.clientWidth;
   values.style.left = `${fits ? at + 12 : Math.max(at - 12 - values.offsetWidth, 8 - left)}px`;
   mark(at, at + 1);
-  values.style.visibility = there.length ? "visible" : "hidden";
+  values.style.visibility = atPointer.length ? "visible" : "hidden";
 }
 
 function addChart(metric) {
@@ -239,7 +239,7 @@ function choose() {
   drawAll();
 }
 
-/** Samples seen, if all runs tell them: what a result costs. Else steps, which all have. */
+/** Samples seen, the cost of a result, if all runs have them; otherwise steps, which all runs have. */
 function firstAxis() {
   const drawn = runs.filter((run) => Object.keys(run.metrics).length);
   for (const radio of form.elements.axis) {
@@ -261,8 +261,8 @@ async function start() {
       button.ariaPressed = button.ariaPressed === "false" ? "true" : "false";
       drawAll();
     };
-    button.onpointerenter = () => { pointed = button; drawAll(); };
-    button.onpointerleave = () => { pointed = null; drawAll(); };
+    button.onpointerenter = () => { hovered = button; drawAll(); };
+    button.onpointerleave = () => { hovered = null; drawAll(); };
   }
   addEventListener("resize", drawAll);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
@@ -270,19 +270,19 @@ async function start() {
 
 if (form) start();
 
-// --- tables: a click on a column's name sorts by it ---------------------------------------------------
+// --- tables: a click on a column's header sorts by it ---------------------------------------------------
 
 function sort(table, header) {
   const column = header.cellIndex;
-  const way = header.ariaSort === "ascending" ? -1 : 1;
+  const direction = header.ariaSort === "ascending" ? -1 : 1;
   for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
-  header.ariaSort = way > 0 ? "ascending" : "descending";
+  header.ariaSort = direction > 0 ? "ascending" : "descending";
   const text = (row) => row.cells[column].textContent.trim();
   const number = (row) => parseFloat(text(row).replaceAll(",", ""));
-  // What is no number stands at the end, either way.
+  // What is not a number comes last, in either order.
   const order = (a, b) => {
-    if (isNaN(number(a)) || isNaN(number(b))) return isNaN(number(a)) - isNaN(number(b)) || way * text(a).localeCompare(text(b));
-    return way * (number(a) - number(b));
+    if (isNaN(number(a)) || isNaN(number(b))) return isNaN(number(a)) - isNaN(number(b)) || direction * text(a).localeCompare(text(b));
+    return direction * (number(a) - number(b));
   };
   table.tBodies[0].append(...[...table.tBodies[0].rows].sort(order));
 }
@@ -291,7 +291,7 @@ for (const header of document.querySelectorAll("thead th")) {
   header.onclick = () => sort(header.closest("table"), header);
 }
 
-// --- sounds: one plays at a time, and the spectrogram shows where ----------------------------------------
+// --- sounds: one plays at a time, with a cursor in its spectrogram ----------------------------------------
 
 for (const player of document.querySelectorAll("audio")) {
   const picture = player.previousElementSibling;
