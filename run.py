@@ -1,5 +1,10 @@
 """The command line: `python run.py experiment=baseline`, `mode=evaluate`, `mode=generate`, `mode=pin`."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports is no traceback; main() hears of it
+
 import os
 import sys
 from dataclasses import fields

@@ -214,3 +214,20 @@ def test_hydra_shows_what_would_be_run(type_in, tmp_path):
     config = yaml.safe_load(done.out)
     assert done.code == 0 and config["window"] == {"samples": 123, "batch_size": 2}
     assert config["data"]["seconds"] == 3.335 and os.listdir(tmp_path) == []
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.4, 1.0, 2.0])
+def test_ctrl_c_at_any_moment_of_the_start_is_no_traceback(tmp_path, delay):
+    """While Python imports, Hydra composes and the first step is made; twice and three times as well."""
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL, "train.steps=100000", f"runs={tmp_path}", "name=stopped"]
+    command += [f"data.prepared={tmp_path / 'prepared'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        time.sleep(delay)
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT) and "Traceback" not in stderr, stderr
