@@ -45,6 +45,8 @@ def _quoted(word: str, several: bool) -> str:
     name, equals, value = word.partition("=")
     if word.startswith("-") or not equals or (several and "," in value):
         return word
+    if name in (*GROUPS, "experiment") and not re.fullmatch(r"[\w.-]+", value):
+        raise UserError(f"{word}: {name} takes the name of one of its options, as in wavenet=channels64.")
     is_text = name in TEXTS and value not in NOT_TEXT and not value.startswith(LISTS_AND_QUOTES)
     if not is_text:
         try:
@@ -81,8 +83,8 @@ def sentence(error: Exception) -> str:
         return f"{match[1]} is not a setting; {near(match[1], setting_names())}"
     if match := re.search(r"Cannot find primary config '([^']+)'", text):
         return f"--config-name={match[1]}: there is one configuration, conf/config.yaml; leave the option out."
-    if match := re.search(r"Could not load '([^'/]+)/", text):
-        return f"{match[1]} takes the name of one option, as in {match[1]}=NAME; a list of them has no meaning."
+    if match := re.search(r"Error merging override (\S+)", text):
+        return f"{match[1]}: the setting does not take such a value."
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = match.groups()
         options = re.findall(r"^\t([^\s=]+)$", text, re.MULTILINE)
@@ -93,4 +95,4 @@ def sentence(error: Exception) -> str:
         )
     if text.startswith("Config group override"):  # null, or a number
         return "A group takes the name of one of its options, as in wavenet=channels64."
-    return " ".join(text.split())
+    return " ".join(text.split()).rstrip(".") + "."
