@@ -122,7 +122,7 @@ def try_sweep(clone: SimpleNamespace, file: str, *words: str) -> None:
     varied = {name for name, given in parameters.items() if "value" not in given}
     short = [setting for setting in SHORT.split() if setting.partition("=")[0] not in varied]
     code, out, _ = call(clone, "mfcc_wavenet.sweep.__main__", file, *words, "--count=1", *short)
-    assert code == 0 and "000 ended: score" in out, out
+    assert code == 0 and "000 ended with score" in out, out
 
 
 def try_compare(clone: SimpleNamespace, *words: str) -> None:
