@@ -18,7 +18,7 @@ from mfcc_wavenet.runs import records
 from mfcc_wavenet.runs.history import read_results
 from mfcc_wavenet.runs.tracker import Tracker, swept
 from mfcc_wavenet.training.chassis import Chassis
-from mfcc_wavenet.training.report import table
+from mfcc_wavenet.training.report import reproduction, table
 
 # May differ between the parts of a run: they change nothing of what is trained.
 OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device")
@@ -93,8 +93,8 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
     if results["wrong"] == 0 and not measured["reproduced"] == measured["samples"]:
         raise UserError(
             f"weights={weights}: with weights of that type {measured['wrong']:,} of {measured['samples']:,} samples "
-            f"are wrong and {measured['reproduced']:,} reproduced (margin {measured['margin']:.2g}; as trained none is "
-            f"wrong, margin {results['margin']:.2g}); weights=float32 keeps the run exact."
+            f"are wrong (margin {measured['margin']:.2g}; as trained none is wrong, margin {results['margin']:.2g}); "
+            "weights=float32 keeps the run exact."
         )
     try:
         path = records.pin(folder, checkpoint, composed, directory, getattr(torch, weights))
@@ -105,7 +105,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
     except OSError as error:
         raise UserError(f"output={directory} could not be written ({error.strerror or error}).") from error
     print(
-        f"{directory}: wrong {record['wrong']:,}, reproduced {record['reproduced']:,} of {record['samples']:,}, "
+        f"{directory}: wrong {record['wrong']:,}, reproduced {reproduction(record)}, "
         f"margin {record['margin']:.2g}, {weights} weights, {record['checkpoint_bytes'] / 2**20:.1f} MiB."
     )
 

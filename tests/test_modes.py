@@ -63,7 +63,7 @@ def test_an_evaluation_is_one_line_of_json_and_the_same_in_a_file(type_in, train
     results = json.loads((trained / "runs/small/results.json").read_text())
     assert measured["experiment"] == "small" and measured["samples"] == results["samples"] == 3200
     assert measured["wrong"] == results["wrong"] and measured["nats"] == pytest.approx(results["nats"], rel=1e-6)
-    assert 0 <= measured["reproduced"] <= 3200
+    assert measured["reproduced"] is None  # some are wrong, as training said, too
     assert measured["checkpoint_sha256"] == checkpoints.digest(trained / "runs/small/checkpoint.pt")
 
 

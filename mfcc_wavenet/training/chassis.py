@@ -20,8 +20,9 @@ from mfcc_wavenet.config.size import refuse_too_large, training_bytes
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
-from mfcc_wavenet.evaluation.free_running import first_utterances, reproduced
+from mfcc_wavenet.evaluation.free_running import first_utterances
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
+from mfcc_wavenet.evaluation.zero_error import certify
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.models.build import build_model
@@ -244,7 +245,7 @@ class Chassis:
 
     def _is_exact(self, measured: TeacherForced) -> bool:
         """Nothing is wrong, and generation repeats every sample."""
-        return measured.wrong == 0 and reproduced(self.evaluated_model, self.windows) == measured.samples
+        return certify(self.evaluated_model, self.windows, measured) == measured.samples
 
     def _evaluate(self, report: Report) -> TeacherForced:
         measured = teacher_forced(self.evaluated_model, self.windows)
@@ -262,7 +263,7 @@ class Chassis:
         results = {
             "score": score(self.history, measured.samples),
             **measured.values(),
-            "reproduced": reproduced(model, self.windows) if measured.wrong == 0 else None,
+            "reproduced": certify(model, self.windows, measured),
             "steps": self.step,
             "epochs": round(self.position.epochs, 3),
             "samples_seen": self.metrics.samples_seen,

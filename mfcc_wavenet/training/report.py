@@ -96,12 +96,9 @@ class Report:
 def table(folder: Path, commands: dict[str, str]) -> str:
     """What came out of a finished run, where it lies, and what can be done with its W&B run."""
     results = read_results(folder)
-    reproduced = "not tried, since some are wrong"
-    if results["reproduced"] is not None:
-        reproduced = f"{results['reproduced']:,} of {results['samples']:,} samples, bit for bit"
     rows = {
         "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, given the true past",
-        "reproduced": f"{reproduced}, free-running from MFCCs alone",
+        "reproduced": f"{reproduction(results)}, free-running from MFCCs alone",
         "nats": f"{results['nats']:.6f} per sample",
         "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
         "seconds": f"{results['seconds']:,.1f}",
@@ -111,3 +108,10 @@ def table(folder: Path, commands: dict[str, str]) -> str:
         **commands,
     }
     return "\n".join(f"{name:<15}  {value}" for name, value in rows.items() if value)
+
+
+def reproduction(results: dict) -> str:
+    """How much of the audio free-running generation gave back, in words."""
+    if results["reproduced"] is None:
+        return "not tried, since some are wrong"
+    return f"{results['reproduced']:,} of {results['samples']:,} samples, bit for bit"
