@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from glob import glob
 from pathlib import Path
@@ -80,7 +81,8 @@ def _convert_all(inputs: list[Path], folder: Path, path: Path, inverter: Inverte
     recipe = _recipe(folder, path, command)
     failures, made, kept = [], 0, 0
     samples, spoken, started = 0, 0, time.perf_counter()  # samples: those that are written
-    bar = tqdm(zip(inputs, _names(inputs, folder)), "generating", len(inputs), unit="file", leave=False, disable=None)
+    outputs = output_paths(inputs, folder)
+    bar = tqdm(zip(inputs, outputs), "generating", len(inputs), unit="file", leave=False, disable=None)
     waiting: list[Given] = []
 
     def progress(more: int) -> None:
@@ -144,16 +146,16 @@ def find_inputs(given: str | None) -> list[Path]:
     return inputs
 
 
-def _names(inputs: list[Path], folder: Path) -> list[Path]:
-    """An output for each input, laid out as the inputs are; where two would share a name, suffixes tell them apart."""
-    parents = [one.parent for one in inputs]
+def output_paths(inputs: list[Path], folder: Path) -> list[Path]:
+    """An output for each input, in the same tree of folders; where two would share a name, it includes the suffix."""
+    parents = {one.parent for one in inputs}
     root = min(parents, key=lambda parent: len(parent.parts))
     while not all(parent.is_relative_to(root) for parent in parents):
         root = root.parent
-    stems = [one.relative_to(root).with_suffix("") for one in inputs]
-    return [
-        folder / f"{stem if stems.count(stem) == 1 else one.relative_to(root)}.wav" for one, stem in zip(inputs, stems)
-    ]
+    relative = [one.relative_to(root) for one in inputs]
+    stems = [one.with_suffix("") for one in relative]
+    count = Counter(stems)
+    return [folder / f"{stem if count[stem] == 1 else one}.wav" for one, stem in zip(relative, stems)]
 
 
 def _recipe(folder: Path, path: Path, command: Command) -> Path:
