@@ -16,10 +16,6 @@ from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, Voices
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
-IMPOSSIBLE_LEVEL = 10.0  # dB, mean over the mel bands: no wav within [-1, 1] is so loud
-LOUDEST_SPEECH = -10.0  # dB; above, a narrow spread tells that the values are no decibels
-NARROW = 0.5  # of the training corpus's standard deviation
-
 
 class Inverter:
     """A trained model, ready to turn MFCCs, as librosa.feature.mfcc returns them, into audio.
@@ -116,7 +112,8 @@ class Inverter:
         lengths = samples if isinstance(samples, list) else [samples] * len(arrays)
         if len(lengths) != len(arrays):
             raise UserError(f"There are {len(arrays)} arrays of MFCCs, but {len(lengths)} numbers of samples.")
-        frames = [self._frames(self._checked(array)) for array in arrays]
+        arrays = [self._checked(array) for array in arrays]
+        frames = [self._frames(array) for array in arrays]
         wanted = [length or self.geometry.samples_of(len(one)) for length, one in zip(lengths, frames)]
         for one, length in zip(frames, wanted):
             if not 0 < length < (len(one) + 1) * self.geometry.hop_length:
@@ -194,24 +191,7 @@ class Inverter:
         return mfcc.astype(np.float32)
 
     def _refuse_foreign(self, mfcc: Float[np.ndarray, "n_mfcc F"]) -> None:
-        """UserError for MFCCs that librosa cannot have made of a wav within [-1, 1].
-
-        c0 / sqrt(n_mels) is the mean level of the mel bands in dB. Full-scale white noise has about 0.
-        Front ends that take natural logarithms or energies (python_speech_features, HTK, Kaldi) give
-        levels near or above that, with a fraction of the spread of decibels; wavs of 16-bit integers
-        that were never scaled to [-1, 1] come out 90 dB too loud.
-        """
-        level = float(mfcc[0].mean()) / self.settings.features.n_mels**0.5
-        n_mfcc = self.settings.features.n_mfcc
-        spread = float(np.median(mfcc.std(axis=1) / self.statistics.std[:n_mfcc]))
-        if level > IMPOSSIBLE_LEVEL or (level > LOUDEST_SPEECH and spread < NARROW):
-            settings = self.settings.features
-            raise UserError(
-                f"These MFCCs have a mean level of {level:.0f} dB and {spread:.2f} times the spread of the training "
-                f"corpus, so another front end made them; the model was trained on librosa.feature.mfcc of audio in "
-                f"[-1, 1] with sr={settings.sample_rate}, n_fft={settings.n_fft}, win_length={settings.win_length}, "
-                f"hop_length={settings.hop_length}, n_mels={settings.n_mels}, n_mfcc={settings.n_mfcc}."
-            )
+        front_end.refuse_foreign(mfcc, self.settings.features, self.statistics.std)
 
     def _speaker_index(self, speaker: str | None) -> int:
         if speaker is not None and speaker not in self.speakers:
