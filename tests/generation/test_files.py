@@ -1,4 +1,4 @@
-"""mode=generate over files: each is made once, and none stops the others."""
+"""mode=generate over files: each is converted once, and none stops the others."""
 
 import os
 import shutil
@@ -34,57 +34,57 @@ def type_in(tmp_path, monkeypatch, capsys) -> CommandLine:
 OUTPUTS = ["below/spoken.wav", "one.wav", "spoken.wav", "two-a.wav", "two-b.wav"]
 
 
-def made(folder) -> dict[str, int]:
+def written(folder) -> dict[str, int]:
     """Outputs below the folder, and when each was written."""
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*.wav"))}
 
 
 def test_a_folder_gives_a_folder(type_in):
-    """Laid out as it is, one output for each array, of the length that it speaks of."""
+    """With the same subfolders, and one output for each array, of its length."""
     done = type_in(f"{PINNED} input=in output=out")
     assert done.code == 0, done.err
-    assert list(made(type_in.folder / "out")) == OUTPUTS
-    assert "5 files" in done.out and "times real time" in done.out
+    assert list(written(type_in.folder / "out")) == OUTPUTS
+    assert "wrote 5 files" in done.out and "times real time" in done.out
     lengths = [soundfile.info(type_in.folder / "out" / name).frames for name in OUTPUTS]
     assert lengths == [800, 1600, 1600, 1600, 320]
-    heard = [soundfile.read(type_in.folder / "out" / name)[0] for name in ("one.wav", "two-a.wav", "spoken.wav")]
-    np.testing.assert_array_equal(heard[0], heard[1])
-    np.testing.assert_array_equal(heard[0], heard[2])
+    audio = [soundfile.read(type_in.folder / "out" / name)[0] for name in ("one.wav", "two-a.wav", "spoken.wav")]
+    np.testing.assert_array_equal(audio[0], audio[1])
+    np.testing.assert_array_equal(audio[0], audio[2])
 
 
-def test_an_interrupted_batch_goes_on_where_it_stopped(type_in):
-    """What is there stays as it is, what is missing is made; another choice, or restart=true, makes all again."""
+def test_an_interrupted_conversion_resumes(type_in):
+    """It writes only what is missing; with another temperature, or restart=true, it writes everything again."""
     type_in(f"{PINNED} input=in output=out")
-    first = made(type_in.folder / "out")
+    first = written(type_in.folder / "out")
     (type_in.folder / "out" / "two-a.wav").unlink()
     done = type_in(f"{PINNED} input=in output=out")
-    second = made(type_in.folder / "out")
-    assert "1 files" in done.out and "4 files were there already" in done.out
+    second = written(type_in.folder / "out")
+    assert "wrote 1 file," in done.out and "4 files existed already" in done.out
     assert {name for name in OUTPUTS if first[name] != second[name]} == {"two-a.wav"}
-    for choice in ("temperature=1", "temperature=1 restart=true"):
-        before = made(type_in.folder / "out")
-        assert "5 files, " in type_in(f"{PINNED} input=in output=out {choice}").out
-        assert all(before[name] != time for name, time in made(type_in.folder / "out").items())
+    for arguments in ("temperature=1", "temperature=1 restart=true"):
+        before = written(type_in.folder / "out")
+        assert "wrote 5 files, " in type_in(f"{PINNED} input=in output=out {arguments}").out
+        assert all(before[name] != time for name, time in written(type_in.folder / "out").items())
 
 
 def test_a_broken_input_stops_no_other(type_in):
-    """It is named at the end, and the exit code tells."""
+    """It is named at the end, and the exit code is 2."""
     (type_in.folder / "in" / "broken.flac").write_text("no audio")
     np.save(type_in.folder / "in" / "shape.npy", np.zeros((20, 13)))
     done = type_in(f"{PINNED} input=in output=out")
     assert done.code == 2
-    assert list(made(type_in.folder / "out")) == OUTPUTS
+    assert list(written(type_in.folder / "out")) == OUTPUTS
     broken, shape, summary = done.err.strip().splitlines()[-3:]
     assert broken.startswith("in/broken.flac: ") and shape.startswith("in/shape.npy: ")
     assert summary.startswith("2 of 6 inputs failed")
 
 
 def test_globs_and_equal_stems(type_in):
-    """A pattern picks; where two inputs share a stem, their suffixes tell the outputs apart."""
+    """A glob selects; where two inputs share a stem, the outputs' names include their suffixes."""
     shutil.copy(type_in.folder / "in" / "one.npy", type_in.folder / "in" / "spoken.npy")
     done = type_in(f"{PINNED} 'input=in/spo*' output=out")
     assert done.code == 0, done.err
-    assert list(made(type_in.folder / "out")) == ["spoken.npy.wav", "spoken.wav.wav"]
+    assert list(written(type_in.folder / "out")) == ["spoken.npy.wav", "spoken.wav.wav"]
     type_in.refused(f"{PINNED} 'input=in/x*' output=out", "there is no such file")
     os.mkdir(type_in.folder / "empty")
     type_in.refused(f"{PINNED} input=empty output=out", "no audio and no MFCCs")
