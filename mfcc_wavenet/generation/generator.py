@@ -8,7 +8,7 @@ itself is in cpu/sample_loop.py.
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from mfcc_wavenet.generation.cpu.conditioning import Conditioner
 from mfcc_wavenet.generation.cpu.gemm import PANEL
 from mfcc_wavenet.generation.cpu.packed_weights import pack_weights
 from mfcc_wavenet.generation.cpu.sample_loop import Buffers, sample_loop
+from mfcc_wavenet.generation.cpu.threads import WorkerThreads
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 from mfcc_wavenet.models.wavenet import WaveNet
 
@@ -35,7 +36,10 @@ GREEDY = Sampling()
 
 
 class Generator:
-    """A model, packed for generation; one can generate any number of utterances."""
+    """A model, packed for generation; one can generate any number of utterances.
+
+    Its threads are started when they are first needed, and end when it is garbage-collected.
+    """
 
     def __init__(self, model: MfccInverter, num_threads: int | None = None):
         """num_threads: threads that work on one batch together; None: torch's, or 1 where the network is too small.
@@ -45,6 +49,7 @@ class Generator:
         self.model = model
         self.num_threads = num_threads or choose_num_threads(model.wavenet)
         self.batches_at_once = 1 if self.num_threads > 1 else torch.get_num_threads()
+        self.threads = WorkerThreads(max(self.num_threads, self.batches_at_once))
         self.conditioner = Conditioner(model)
         self.weights = [
             pack_weights(model.wavenet, thread_id, self.num_threads) for thread_id in range(self.num_threads)
@@ -92,12 +97,16 @@ class Generator:
             for batch in batches:
                 generate_batch(batch)
             return codes
-        with ThreadPoolExecutor(self.batches_at_once) as pool:
-            try:
-                list(pool.map(generate_batch, batches))
-            except BaseException:  # Ctrl-C does not have to wait for the end of an utterance
-                cancelled.set()
-                raise
+        tasks = []
+        try:
+            tasks += [self.threads.executor.submit(generate_batch, batch) for batch in batches]
+            for task in tasks:
+                task.result()
+        except BaseException:  # Ctrl-C does not have to wait for the end of an utterance
+            cancelled.set()
+            raise
+        finally:
+            wait(tasks)
         return codes
 
     def _batches(self, samples: Sequence[int]) -> list[list[int]]:
@@ -168,6 +177,10 @@ class StreamState:
         conditioning = np.zeros((stop - first, len(ends), generator.weights[0].conditioning.shape[1]), np.float32)
         frames = [frames_of(index, geometry.frame_span(span)) for index, span in spans.items()]
         speakers = [self.speakers[index] for index in spans]
+        parallel_map = generator.threads.executor.map if generator.num_threads > 1 else map
+        upsampled = parallel_map(generator.conditioner, frames, speakers, spans.values())
+        for index, of_utterance in zip(spans, upsampled):
+            conditioning[: len(of_utterance), index] = of_utterance
 
         def run(thread_id: int) -> None:
             sample_loop(
@@ -185,12 +198,10 @@ class StreamState:
                 generator.num_threads,
             )
 
-        with ThreadPoolExecutor(generator.num_threads) as pool:
-            parallel_map = pool.map if generator.num_threads > 1 else map
-            upsampled = parallel_map(generator.conditioner, frames, speakers, spans.values())
-            for index, of_utterance in zip(spans, upsampled):
-                conditioning[: len(of_utterance), index] = of_utterance
-            list(parallel_map(run, range(generator.num_threads)))
+        if generator.num_threads > 1:
+            generator.threads.run_together(run)
+        else:
+            run(0)
         self.last = codes[:, -1].copy()
         start, self.position = self.position, stop
         return [codes[index, start - first : max(end, start) - first] for index, end in enumerate(ends)]

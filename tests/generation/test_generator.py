@@ -1,5 +1,12 @@
 """Cached generation is the full network, re-run for every sample, and depends on nothing but the frames."""
 
+import gc
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -7,6 +14,7 @@ import torch
 from hypothesis import example, given
 from support.architectures import (
     ARCHITECTURE,
+    FEATURES,
     LENGTHS,
     Architecture,
     architectures,
@@ -18,7 +26,7 @@ from support.architectures import (
 
 from mfcc_wavenet.config.geometry import clamped_indices
 from mfcc_wavenet.config.settings import Sampling, UpsamplingSettings, WavenetSettings, WindowSettings
-from mfcc_wavenet.generation.generator import GREEDY, MAX_BATCH_SIZE, Generator, StreamState
+from mfcc_wavenet.generation.generator import BLOCK_HOPS, GREEDY, MAX_BATCH_SIZE, Generator, StreamState
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
 pytestmark = random_type_checks
@@ -218,3 +226,52 @@ def test_frames_beyond_the_lookahead_change_nothing():
     changed = np.concatenate([frames[:known], -frames[known:]])
     codes = generator.generate(frames, speaker, samples)
     np.testing.assert_array_equal(generator.generate(changed, speaker, samples), codes)
+
+
+# ---------------------------------------------------------------------------------------- threads
+
+
+@pytest.fixture
+def two_threads_of_torch():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_no_thread_outlives_its_generator(two_threads_of_torch, num_threads):
+    """Until then they are kept: further batches and blocks start no more."""
+    before, (frames, speaker, _) = set(threading.enumerate()), conditions(ARCHITECTURE, 0)
+    generator = Generator(ARCHITECTURE.model(), num_threads)
+    for _ in range(3):
+        generator.generate_all([frames] * 4, [speaker] * 4, [5 * BLOCK_HOPS * FEATURES.hop_length] * 4)
+    started = set(threading.enumerate()) - before
+    assert 1 <= len(started) <= 2
+    del generator
+    gc.collect()
+    for thread in started:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_ctrl_c_does_not_wait_for_the_end(two_threads_of_torch, num_threads):
+    """Of utterances of a minute; what is generated afterwards is what it would have been."""
+    generator, (frames, speaker, _) = Generator(wide_model(), num_threads), conditions(ARCHITECTURE, 0)
+    expected = generated(generator)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        generator.generate_all([frames] * 2, [speaker] * 2, [1_000_000] * 2)
+    assert time.monotonic() - started < 5
+    np.testing.assert_array_equal(generated(generator), expected)
+
+
+def test_callers_of_one_generator_do_not_disturb_each_other():
+    """On threads of their own, and with threads that wait for one another."""
+    generator = Generator(wide_model(), num_threads=2)
+    expected = generated(generator)
+    with ThreadPoolExecutor(3) as callers:
+        for codes in callers.map(lambda _: generated(generator), range(6)):
+            np.testing.assert_array_equal(codes, expected)
