@@ -56,7 +56,7 @@ def used(tmp_path_factory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         soundfile.write(folder / name, speech, RATE)
     np.save(folder / "mfcc.npy", mfcc(speech, compose_settings().features))
-    (folder / "catalog.tsv").write_text("demo\tspeech.wav\n")
+    (folder / "manifest.tsv").write_text("demo\tspeech.wav\n")
     line = [sys.executable, str(ROOT / "run.py"), *QUICK.split(), "name=mine", "tracking.mode=offline"]
     line += ["train.steps=6", "train.log_interval=2"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)

@@ -57,8 +57,13 @@ class Corpus:
         """Mean and deviation of every coefficient over all frames."""
         return Statistics.of(self.frames(utterance).T for utterance in range(len(self)))
 
-    def speaker_index(self, speakers: tuple[str, ...]) -> list[int]:
-        """The index of each utterance's speaker among these; a UserError names one that is missing."""
+    def speaker_index(self, speakers: tuple[str, ...] | None) -> list[int]:
+        """The index of each utterance's speaker among these; a UserError names one that is missing.
+
+        None: of a model that is not conditioned on the speaker, for which they are all 0.
+        """
+        if speakers is None:
+            return [0] * len(self)
         unknown = sorted(set(self.speakers) - set(speakers))
         if unknown:
             raise UserError(

@@ -69,8 +69,9 @@ class Chassis:
         self.corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
         self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(self.corpus.speakers)))
         self.statistics = checkpoint.statistics if checkpoint else self.corpus.statistics
+        speakers = self.speakers if settings.wavenet.speaker_channels else None
         self.windows = Windows(
-            self.corpus, self.geometry, settings.window, self.statistics, self.speakers, settings.train.seed
+            self.corpus, self.geometry, settings.window, self.statistics, speakers, settings.train.seed
         )
         self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
         self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None

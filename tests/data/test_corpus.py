@@ -76,6 +76,7 @@ def test_sub_folders_are_speakers(tmp_path):
     assert corpus.speaker_index(("audio", "bob", "ann")) == [2, 2, 1, 0]
     sentence = refused(corpus.speaker_index, ("ann", "audio"))
     assert "'bob'" in sentence and "but on ann, audio" in sentence and "manifest" in sentence
+    assert corpus.speaker_index(None) == [0, 0, 0, 0]  # of a model that is not conditioned on them
 
 
 def test_a_list_of_files_keeps_its_order(tmp_path):
