@@ -11,7 +11,8 @@ evaluate: .venv/ready
 	$(RUN) run.py experiment=baseline mode=evaluate
 
 test: .venv/ready
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 -m 'not alone'
+	$(RUN) -m pytest -m alone
 
 lint: .venv/ready
 	$(RUN) -m ruff check .

@@ -1,7 +1,11 @@
 """The command line: `python run.py experiment=baseline`, `mode=evaluate`, `mode=generate`, `mode=pin`."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports is no traceback; main() hears of it
+
 import os
-import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -16,9 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mfcc_wavenet import modes
 from mfcc_wavenet.config import experiments
+from mfcc_wavenet.config.command_line import quoted, refuse_unused, sentence
 from mfcc_wavenet.config.errors import USER_ERROR, Interrupted, UserError, exit_codes
 from mfcc_wavenet.config.files import CHECKPOINT, slug
-from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain, setting_names
+from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain
 from mfcc_wavenet.config.settings import MODES, WEIGHTS, Command, Settings, TrackingSettings
 from mfcc_wavenet.generation import files
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -44,6 +49,7 @@ def run(composed: DictConfig) -> None:
 
     if command.mode not in MODES:
         raise UserError(f"mode={command.mode} is not a mode; {near(command.mode, list(MODES))}")
+    refuse_unused(command.mode, overridden)
     if command.mode == "pin":
         folder = path.parent if path else folder
         directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)
@@ -53,20 +59,20 @@ def run(composed: DictConfig) -> None:
     if path and experiment:
         raise UserError("experiment and checkpoint each bring all settings; name only one of them.")
     if command.mode == "train" and path is None:
-        return modes.train(parse(config), folder, None, choices, command.restart)
+        return modes.train(parse(config), folder, choices, command.restart)
     if path is None and not experiment:
         raise UserError(f"mode={command.mode} needs checkpoint=PATH or an experiment: {near('', experiments.names())}")
     path = path or experiments.pinned_checkpoint(experiment)
     checkpoint = checkpoints.load(path)
-    checkpoint = modes.with_settings(checkpoint, merge(plain(checkpoint.settings), config, overridden))
+    settings = merge(plain(checkpoint.settings), config, overridden)
     if command.mode == "train":
-        if checkpoint.training is not None and command.name is None and path.name == CHECKPOINT and not fetched:
-            begin = None if command.restart else checkpoint
-            return modes.train(checkpoint.settings, path.parent, begin, choices, command.restart)
-        # A run that began from this checkpoint earlier goes on from its own.
-        began = (folder / CHECKPOINT).is_file() and not command.restart
-        begin = None if began else modes.as_another_run(checkpoint)
-        return modes.train(checkpoint.settings, folder, begin, choices, command.restart)
+        of_the_run = (checkpoint.training or {}).get("choices") or dict.fromkeys(choices)
+        choices = of_the_run | {group: choices[group] for group in overridden if group in choices}
+        is_a_run = checkpoint.training is not None and path.name == CHECKPOINT and not fetched
+        if is_a_run and command.name is None and settings == checkpoint.settings:
+            return modes.train(settings, path.parent, choices, command.restart)
+        return modes.train(settings, folder, choices, command.restart, modes.as_another_run(checkpoint))
+    checkpoint = modes.with_settings(checkpoint, settings)
     if command.mode == "generate":
         return files.convert(path, checkpoint, command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
@@ -78,6 +84,8 @@ def checkpoint_path(given: str, runs: Path) -> Path:
     if given.startswith(artifacts.PREFIX):
         return artifacts.fetch(given, runs / "wandb")
     path = Path(given).expanduser()
+    if not path.exists() and (runs / given).is_dir():
+        raise UserError(f"There is no checkpoint {given}; did you mean checkpoint={runs / given}?")
     return path / CHECKPOINT if path.is_dir() else path
 
 
@@ -94,45 +102,23 @@ def run_name(origin: str, overrides: list) -> str:
     """Where the settings come from and what the command line changes of them: another setting, another folder."""
     of_the_command = {field.name for field in fields(Command)} | {"experiment"}
     changes = [
-        override.input_line
+        f"{override.key_or_group}={value}" if isinstance(value := override.value(), str) else override.input_line
         for override in overrides
         if override.key_or_group not in of_the_command and not override.key_or_group.startswith(("tracking", "hydra"))
     ]
     return slug("+".join([origin, *sorted(changes)]))
 
 
-def sentence(error: Exception) -> str:
-    """One sentence for what Hydra and OmegaConf refuse (a mistyped key, group or option); ours are sentences."""
-    text = str(error)
-    if isinstance(error, UserError):
-        return text
-    if isinstance(error, OmegaConfBaseException):
-        return f"{error.full_key or 'The configuration'}: {text.splitlines()[0].rstrip('.')}."
-    if match := re.search(r"Error parsing override '([^']*)'", text):
-        return f"{match[1]!r} is no setting; one is given as NAME=VALUE."
-    if match := re.search(r"Could not override '([^']+)'", text):
-        key = match[1]
-        return f"{key} is no setting; {near(key, setting_names())}"
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        group, option = match.groups()
-        options = re.findall(r"^\t(\S+)", text, re.MULTILINE)
-        return (
-            f"{group}={option}: there is no such option; {near(option, options)}"
-            if options
-            else f"{group} is no config group; {near(group, GROUPS)}"
-        )
-    return " ".join(text.split())
-
-
 @exit_codes
 def main() -> None:
     # Otherwise Hydra prints its exceptions itself and exits with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    mistakes = []
+    mistakes, started = [], []
 
     @hydra.main(version_base="1.3", config_path="conf", config_name="config")
     def job(composed: DictConfig) -> None:
-        # No exception leaves a job: Hydra would put all its overrides in front of the sentence. Of a
+        started.append(True)
+        # No exception leaves a job: Hydra would put all its overrides before the sentence. Of a
         # sweep, a mistake ends one job, and an interruption all of them.
         try:
             run(composed)
@@ -146,6 +132,7 @@ def main() -> None:
 
     try:
         experiments.register()
+        sys.argv[1:] = quoted(sys.argv[1:])
         job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         mistakes.append(error)
@@ -154,7 +141,12 @@ def main() -> None:
         if "Config group override" not in str(error):  # Hydra's own, about a group that is null or a number
             raise
         mistakes.append(error)
-        print(f"A group takes the name of one of its options, as in wavenet=channels64 ({error}).", file=sys.stderr)
+        print(sentence(error), file=sys.stderr)
+    except OSError as error:
+        if started:
+            raise
+        mistakes.append(error)  # Hydra's own, about folders that hydra.run.dir and the like name
+        print(f"{error.filename}: Hydra cannot use this folder ({error.strerror}).", file=sys.stderr)
     if mistakes:
         defaults = yaml.safe_load((CONF / "tracking" / "wandb.yaml").read_text())
         refuse(parse_group(TrackingSettings, defaults, "tracking"), sentence(mistakes[-1]))

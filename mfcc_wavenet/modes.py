@@ -8,36 +8,60 @@ from pathlib import Path
 import torch
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, write_json
-from mfcc_wavenet.config.parse import run_config
+from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, owned, refuse_overwriting, write_json
+from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs import records
+from mfcc_wavenet.runs.history import read_results
 from mfcc_wavenet.runs.tracker import Tracker, swept
 from mfcc_wavenet.training.chassis import Chassis
-from mfcc_wavenet.training.report import table
+from mfcc_wavenet.training.report import reproduction, table
+
+# May differ between the parts of a run: they change nothing of what is trained.
+OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device")
 
 
 def train(
-    settings: Settings, folder: Path, checkpoint: Checkpoint | None, choices: dict[str, str], restart: bool
+    settings: Settings, folder: Path, choices: dict[str, str | None], restart: bool, start: Checkpoint | None = None
 ) -> None:
-    """Trains, or resumes from the folder's checkpoint; a finished run is shown, not repeated."""
+    """Trains in that folder, from start or from nothing; resumes a run that is there, and shows one that is finished.
+
+    UserError where the folder's run has other settings, or where another process trains there.
+    """
     path = folder / CHECKPOINT
-    if checkpoint is None and not restart and path.is_file():
-        if (folder / RESULTS).is_file():
-            print(f"This run is finished; restart=true trains it again, name=NAME next to it.\n\n{table(folder, {})}")
-            if swept():
-                _report_again(settings, folder, choices)
-            return
-        checkpoint = checkpoints.load(path)
-        print(f"Resuming from {path}, step {checkpoint.training['step']}.", file=sys.stderr)
-    Chassis(settings, folder, checkpoint, choices).train()
+    with owned(folder.with_name(f".{folder.name}.lock"), f"The run {folder}"):
+        if path.is_file() and not restart:
+            start = checkpoints.load(path)
+            _refuse_another_run(settings, start, folder)
+            if (folder / RESULTS).is_file():
+                print("This run is finished; restart=true trains it again, name=NAME next to it.\n")
+                print(table(folder, {}))
+                if swept():
+                    _report_again(settings, folder, choices)
+                return
+            print(f"Resuming from {path}, step {start.training['step']}.", file=sys.stderr)
+        Chassis(settings, folder, start, choices).train()
+
+
+def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> None:
+    if begun.training is None:
+        raise UserError(
+            f"{folder} holds a pinned checkpoint, which cannot resume; checkpoint={folder} starts another run from it."
+        )
+    if difference := first_difference(settings, begun.settings, OF_THE_MACHINE):
+        name, ours, theirs = difference
+        raise UserError(
+            f"{folder} holds a run with {name}={theirs}, not {ours}; another name=NAME keeps both, restart=true "
+            "replaces it."
+        )
 
 
 def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path) -> dict:
     """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output."""
+    refuse_overwriting(output, [path])
     measured = {
         "experiment": experiment,
         **measure(checkpoint),
@@ -61,16 +85,16 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
     """
     if not (folder / RESULTS).is_file():
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
-    results = json.loads((folder / RESULTS).read_text())
+    results = read_results(folder)
     trained = checkpoints.load(folder / CHECKPOINT)
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     checkpoint = replace(trained, weights=stored, training=None)
     measured = measure(checkpoint)  # first: a record is replaced as a whole or not at all
     if results["wrong"] == 0 and not measured["reproduced"] == measured["samples"]:
         raise UserError(
-            f"weights={weights}: {measured['wrong']:,} of {measured['samples']:,} samples are wrong and "
-            f"{measured['reproduced']:,} reproduced when the weights are stored so (margin {measured['margin']:.2g}; "
-            f"as trained none is wrong, margin {results['margin']:.2g}); weights=float32 keeps the run exact."
+            f"weights={weights}: with weights of that type {measured['wrong']:,} of {measured['samples']:,} samples "
+            f"are wrong (margin {measured['margin']:.2g}; as trained none is wrong, margin {results['margin']:.2g}); "
+            "weights=float32 keeps the run exact."
         )
     try:
         path = records.pin(folder, checkpoint, composed, directory, getattr(torch, weights))
@@ -81,7 +105,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
     except OSError as error:
         raise UserError(f"output={directory} could not be written ({error.strerror or error}).") from error
     print(
-        f"{directory}: wrong {record['wrong']:,}, reproduced {record['reproduced']:,} of {record['samples']:,}, "
+        f"{directory}: wrong {record['wrong']:,}, reproduced {reproduction(record)}, "
         f"margin {record['margin']:.2g}, {weights} weights, {record['checkpoint_bytes'] / 2**20:.1f} MiB."
     )
 
@@ -91,12 +115,12 @@ def with_settings(checkpoint: Checkpoint, settings: Settings) -> Checkpoint:
 
 
 def as_another_run(checkpoint: Checkpoint) -> Checkpoint:
-    """The same start for a run of its own, which does not write into the W&B run that the checkpoint is from."""
-    training = checkpoint.training and checkpoint.training | {"run_id": None}
+    """The same start for a run of its own, with rows, curves and a W&B run of its own."""
+    training = checkpoint.training and checkpoint.training | {"run_id": None, "history": [], "rows_logged": 0}
     return replace(checkpoint, training=training)
 
 
-def _report_again(settings: Settings, folder: Path, choices: dict[str, str]) -> None:
+def _report_again(settings: Settings, folder: Path, choices: dict[str, str | None]) -> None:
     """A sweep that draws a setting twice waits for a result each time; training again would give the same one."""
     with Tracker(settings.tracking, name=folder.name, config=run_config(settings, choices)) as tracker:
-        tracker.summarise(json.loads((folder / RESULTS).read_text()))
+        tracker.summarise(read_results(folder))

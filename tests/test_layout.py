@@ -12,11 +12,12 @@ from support.settings import ROOT
 PACKAGE = ROOT / "mfcc_wavenet"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent.name != "demo")
 MAX_LINES, MAX_FILES = 350, 12
-SLOW = {"torch", "librosa", "numba"}  # to be imported
+SLOW = {"torch", "librosa", "numba", "wandb"}  # to be imported
 
 # What each folder, or module of its own right, may import of this project; a folder may always import itself.
 ALLOWED = {
     "config": (),
+    "__main__": ("config",),
     "data": ("config",),
     "models": ("config", "data.batch", "data.statistics", "data.mulaw"),
     "generation": ("config", "data", "models"),

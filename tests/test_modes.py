@@ -63,17 +63,14 @@ def test_an_evaluation_is_one_line_of_json_and_the_same_in_a_file(type_in, train
     results = json.loads((trained / "runs/small/results.json").read_text())
     assert measured["experiment"] == "small" and measured["samples"] == results["samples"] == 3200
     assert measured["wrong"] == results["wrong"] and measured["nats"] == pytest.approx(results["nats"], rel=1e-6)
-    assert 0 <= measured["reproduced"] <= 3200
+    assert measured["reproduced"] is None  # some are wrong, as training said, too
     assert measured["checkpoint_sha256"] == checkpoints.digest(trained / "runs/small/checkpoint.pt")
 
 
 def test_a_model_is_evaluated_on_other_audio(type_in, trained):
-    """data.root=FILE, its speaker named as the model knows it; the rest of the settings is the checkpoint's."""
-    (trained / "catalog.tsv").write_text("demo\tspoken.wav\n")
-    done = type_in("mode=evaluate checkpoint=runs/small data.root=catalog.tsv data.seconds=null output=other.json")
+    """Whoever speaks there, since the speaker does not condition it; the other settings are the checkpoint's."""
+    done = type_in("mode=evaluate checkpoint=runs/small data.root=spoken.wav data.seconds=null output=other.json")
     assert json.loads((trained / "other.json").read_text())["samples"] == SAMPLES and done.code == 0
-    line = "mode=evaluate checkpoint=runs/small data.root=spoken.wav output=none.json"
-    type_in.refused(line, "has not heard the speaker", "it knows demo", "catalog")
 
 
 def test_an_evaluation_that_cannot_be_written_is_printed_first(type_in, trained):
@@ -92,7 +89,7 @@ def test_sound_is_generated_from_the_mfccs_of_a_sound(type_in, trained):
     wave, rate = soundfile.read(trained / "spoken.inverted.wav", dtype="float32")
     original = mulaw.encode(read_audio(trained / "spoken.wav", 16000), 256)
     same = int((mulaw.encode(wave, 256) == original).sum())
-    assert rate == 16000 and f"{same:,} of 3,210 samples are the input's" in done.out
+    assert rate == 16000 and f"{same:,} of 3,210 samples match the input bit for bit" in done.out
     drawn = type_in("mode=generate checkpoint=runs/small input=spoken.wav temperature=1 output=new/drawn.flac")
     assert drawn.code == 0 and soundfile.info(trained / "new/drawn.flac").frames == SAMPLES
 
@@ -111,13 +108,13 @@ def test_sound_is_generated_from_an_npy_of_mfccs(type_in, trained):
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.zeros((20, 13)), ["shape (20, 13)", "(n_mfcc, frames) = (13, any number)"]),
+        (np.zeros((20, 13)), ["shape (20, 13)", "(n_mfcc, frames) = (13, 1 or more)"]),
         (np.zeros((13, 0)), ["shape (13, 0)"]),
         (np.zeros((1, 13, 20)), ["shape (1, 13, 20)"]),
-        (np.where(np.eye(13), np.nan, 1), ["no finite numbers"]),
-        (np.full((13, 4), -1e300), ["no finite numbers"]),  # in float64 it is one
-        (np.full((13, 4), "x"), ["no finite numbers"]),
-        (np.full((13, 4), 1j), ["no finite numbers"]),
+        (np.where(np.eye(13), np.nan, 1), ["not finite numbers"]),
+        (np.full((13, 4), -1e300), ["not finite numbers"]),  # in float64 it is one
+        (np.full((13, 4), "x"), ["not finite numbers"]),
+        (np.full((13, 4), 1j), ["not finite numbers"]),
     ],
 )
 def test_arrays_that_are_no_mfccs_are_refused(type_in, trained, array, words):
@@ -161,7 +158,7 @@ def test_code_in_an_npy_never_runs(type_in, trained):
             ["output=spoken.wav/below.wav could not be written (File exists)"],
         ),
         ("input=spoken.wav output=folder.wav", ["output=folder.wav could not be written"]),
-        ("input=spoken.wav speaker=nobody", ["speaker=nobody: the model knows demo"]),
+        ("input=spoken.wav speaker=nobody", ["speaker=nobody is unknown", "demo"]),
         ("input=spoken.wav temperature=-1", ["temperature=-1", "0 or more"]),
         ("input=text.wav", ["text.wav: not readable as audio"]),
     ],

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from support.command import QUICK, CommandLine
+from support.owners import HOLD
 from support.settings import ROOT, SMALL, compose_settings
 
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -41,17 +42,17 @@ def begun(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("wavenet.residual_chanels=3", ["wavenet.residual_chanels is no setting", "wavenet.residual_channels"]),
-        ("expermient=baseline", ["expermient is no setting; did you mean experiment"]),
-        ("+optim.lr=3", ["optim.lr is no setting"]),
+        ("wavenet.residual_chanels=3", ["wavenet.residual_chanels is not a setting", "wavenet.residual_channels"]),
+        ("expermient=baseline", ["expermient is not a setting; did you mean experiment"]),
+        ("+optim.lr=3", ["optim.lr is not a setting"]),
         ("wavenet=chanels64", ["wavenet=chanels64: there is no such option; did you mean channels64"]),
-        ("wavnet=channels64", ["wavnet is no setting; did you mean wavenet"]),
+        ("wavnet=channels64", ["wavnet is not a setting; did you mean wavenet"]),
         ("wavenet=null", ["wavenet=channels64"]),
-        ("~optim", ["optim.optimizer has no value"]),
+        ("~optim", ["~optim: a run has all settings"]),
         ("experiment=basline", ["experiment=basline: there is no such option; did you mean baseline"]),
         ("mode=foo", ["mode=foo is not a mode", "evaluate, generate, pin, train"]),
         ("mode=evalute", ["did you mean evaluate"]),
-        ("mode", ["'mode' is no setting", "NAME=VALUE"]),
+        ("mode", ["'mode' is not a setting", "NAME=VALUE"]),
         ("runs='${nowhere}'", ["runs: ", "'nowhere' not found"]),
         ("train.steps=many", ["train.steps", "'many'"]),
         ("train.seed=-1", ["train.seed=-1", "0 or more"]),
@@ -88,7 +89,7 @@ def test_a_finished_run_is_shown_and_not_repeated(type_in, tmp_path):
     assert first.code == 0 and "of 3,200 samples" in first.out and "runs/a/checkpoint.pt" in first.out
     assert {"checkpoint.pt", "results.json", "curves.png"} <= set(os.listdir(path.parent))
     before = path.read_bytes()
-    again = type_in(f"{QUICK} name=a")
+    again = type_in(f"{QUICK} name=a train.sample_utterances=1")
     assert again.code == 0 and "This run is finished; restart=true trains it again" in again.out
     assert "of 3,200 samples" in again.out and path.read_bytes() == before
     anew = type_in(f"{QUICK} name=a restart=true train.steps=2")
@@ -113,22 +114,53 @@ def test_the_same_line_goes_on_where_a_run_stands(type_in, begun):
     assert checkpoints.load(begun / "checkpoint.pt").training["step"] == 4
 
 
-def test_a_checkpoint_goes_on_in_its_own_folder_with_its_own_settings(type_in, begun):
-    """Except for those that the line names, another window for instance."""
+def test_a_checkpoint_resumes_in_its_own_folder(type_in, begun):
+    """With its own settings, and with what was chosen when it began."""
+    done = type_in("checkpoint=runs/begun")
+    assert done.code == 0 and "Resuming from runs/begun/checkpoint.pt, step 0." in done.err
+    training = checkpoints.load(begun / "checkpoint.pt").training
+    assert training["step"] == 4 and set(training["choices"].values()) == {None}
+    assert "This run is finished" in type_in("checkpoint=runs/begun").out
+
+
+def test_another_setting_continues_in_another_folder(type_in, begun, tmp_path):
+    """From where the checkpoint stands; the first run stays what it was."""
+    before = {path.name: path.read_bytes() for path in begun.iterdir()}
     assert type_in("checkpoint=runs/begun train.steps=6 window.samples=100").code == 0
-    checkpoint = checkpoints.load(begun / "checkpoint.pt")
+    assert {path.name: path.read_bytes() for path in begun.iterdir()} == before
+    checkpoint = checkpoints.load(tmp_path / "runs/from-begun+train.steps-6+window.samples-100/checkpoint.pt")
     assert checkpoint.training["step"] == 6
     assert (checkpoint.settings.window.samples, checkpoint.settings.wavenet.residual_channels) == (100, 8)
 
 
-def test_another_architecture_does_not_go_on(type_in, begun):
-    """The first tensor that does not fit is named, and the checkpoint stays; with restart=true there is no conflict."""
+def test_one_name_is_one_run(type_in, begun):
+    """The same name with another setting is refused by that setting; what does not change the training may differ."""
+    type_in.refused(f"{QUICK} name=begun train.seed=3", "train.seed=0, not 3", "restart=true replaces it")
+    assert type_in(f"{QUICK} name=begun train.threads=2").code == 0
+
+
+def test_a_run_folder_with_a_pinned_checkpoint_is_not_resumed(type_in, begun):
+    """It has no training state; the sentence says how it is a start."""
+    pinned = replace(checkpoints.load(begun / "checkpoint.pt"), training=None)
+    checkpoints.save(begun / "checkpoint.pt", pinned)
+    type_in.refused(f"{QUICK} name=begun", "holds a pinned checkpoint", "checkpoint=runs/begun starts another run")
+
+
+def test_a_run_that_another_process_trains_is_left_alone(type_in, begun):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(begun.with_name(".begun.lock"))], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as other:
+        assert other.stdout.readline() == "mine\n"
+        type_in.refused("checkpoint=runs/begun", f"runs/begun is in use by process {other.pid}")
+        other.kill()
+
+
+def test_another_architecture_does_not_resume(type_in, begun):
+    """The first tensor that does not fit is named, and the checkpoint stays."""
     before = (begun / "checkpoint.pt").read_bytes()
     line = "checkpoint=runs/begun wavenet.residual_channels=12"
     type_in.refused(line, "wavenet.embedding.weight is (256, 8), the settings ask for (256, 12)")
     assert (begun / "checkpoint.pt").read_bytes() == before
-    assert type_in(f"{line} restart=true").code == 0
-    assert checkpoints.load(begun / "checkpoint.pt").settings.wavenet.residual_channels == 12
 
 
 def test_a_pinned_checkpoint_is_the_beginning_of_a_run_of_its_own(type_in, begun, tmp_path):
@@ -182,3 +214,20 @@ def test_hydra_shows_what_would_be_run(type_in, tmp_path):
     config = yaml.safe_load(done.out)
     assert done.code == 0 and config["window"] == {"samples": 123, "batch_size": 2}
     assert config["data"]["seconds"] == 3.335 and os.listdir(tmp_path) == []
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.4, 1.0, 2.0])
+def test_ctrl_c_at_any_moment_of_the_start_is_no_traceback(tmp_path, delay):
+    """While Python imports, Hydra composes and the first step is made; twice and three times as well."""
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL, "train.steps=100000", f"runs={tmp_path}", "name=stopped"]
+    command += [f"data.prepared={tmp_path / 'prepared'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        time.sleep(delay)
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT) and "Traceback" not in stderr, stderr

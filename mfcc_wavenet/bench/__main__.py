@@ -11,7 +11,7 @@ from mfcc_wavenet.config.errors import UserError, exit_codes
 def main() -> None:
     if sys.argv[1:] != ["generate"]:
         raise UserError("There is one benchmark: python -m mfcc_wavenet.bench generate.")
-    print(json.dumps(generate.generate()), flush=True)
+    print(json.dumps(generate.benchmark()), flush=True)
 
 
 if __name__ == "__main__":

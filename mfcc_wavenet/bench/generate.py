@@ -1,7 +1,7 @@
-"""Speed, beside the bound that this machine sets it: `python -m mfcc_wavenet.bench generate`.
+"""Speed of generation, next to its roofline on this machine: `python -m mfcc_wavenet.bench generate`.
 
-Prints a table and then one line of JSON. All is measured in the same run: what memory and arithmetic
-allow, and the ways in which a person would otherwise generate. Figures are medians of several runs.
+Prints a table and then one line of JSON. Everything is measured in the same run: this project's generation, the
+roofline (Williams et al. 2009) of its steps, and the ways in which one would otherwise generate. Figures are medians.
 """
 
 import os
@@ -15,13 +15,14 @@ from statistics import median
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Integer
 from numba import njit
 
 from mfcc_wavenet.config.geometry import Geometry, Span
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings
 from mfcc_wavenet.data.mulaw import silence
-from mfcc_wavenet.generation.cpu.gemm import PANEL, multiply, room
-from mfcc_wavenet.generation.generator import Generator, Voices
+from mfcc_wavenet.generation.cpu.gemm import PANEL, aligned_zeros, gemm
+from mfcc_wavenet.generation.generator import Generator, StreamState
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
 HOP_LENGTH, FRAME_CHANNELS = 160, 39
@@ -31,20 +32,20 @@ NETWORKS = {
     "baseline": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0)),
     "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10)),
 }
-RUNS = 5
-CACHED = 16_384  # weights that stay in a core's cache
-COLUMNS = 256  # of the matrices that are only multiplied
-MULTIPLICATIONS, READ = 5e9, 5e9  # by each core, when its rates are measured: some tenths of a second
+ROUNDS = 5
+CACHED_WEIGHTS = 16_384  # that stay in a core's cache, when the rate of arithmetic is measured
+COLUMNS = 256  # of their matrix
+MULTIPLICATIONS, READS = 5e9, 5e9  # by each core in a measurement of its rates: some tenths of a second
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is timed: a network, how many utterances at once, on how many cores."""
+    """What is timed: a network, how many utterances in a batch, on how many threads."""
 
     network: str
-    streams: int
-    cores: int
-    hops: int  # of each stream in a run
+    batch_size: int
+    num_threads: int
+    hops: int  # of each utterance in a run
 
 
 CORES = os.cpu_count() or 1
@@ -56,43 +57,46 @@ ROWS = (
 )
 
 
-def generate() -> list[dict]:
+def benchmark() -> list[dict]:
     """Measures every row; returns one mapping per row, and prints a line of the table as each is done."""
     torch.set_num_threads(1)
-    print(f"{'network':<10}{'streams':>8}{'cores':>6}{'samples/s':>12}{'bound':>12}{'fraction':>10}", flush=True)
+    print(f"{'network':<10}{'batch':>8}{'threads':>8}{'samples/s':>12}{'roofline':>12}{'fraction':>10}", flush=True)
     rows = []
     for row in ROWS:
-        model = network(row.network)
-        go_on = ours(model, row.streams, row.cores)
-        rates, bounds = in_turns(
-            lambda go_on=go_on, row=row: row.streams * row.hops * HOP_LENGTH / seconds(partial(go_on, row.hops)),
-            partial(fastest, model, row.streams, row.cores),
+        model = untrained_model(row.network)
+        advance = cached_generation(model, row.batch_size, row.num_threads)
+        rates, rooflines = interleaved(
+            lambda advance=advance, row=row: (
+                row.batch_size * row.hops * HOP_LENGTH / seconds(partial(advance, row.hops))
+            ),
+            partial(roofline, model, row.batch_size, row.num_threads),
         )
-        rate, bound = median(rates), median(bounds)
-        fraction = median(rate / bound for rate, bound in zip(rates, bounds))
+        rate, bound = median(rates), median(rooflines)
+        fraction = median(rate / bound for rate, bound in zip(rates, rooflines))
         rows.append(
             {
                 "network": row.network,
-                "streams": row.streams,
-                "cores": row.cores,
+                "batch_size": row.batch_size,
+                "num_threads": row.num_threads,
                 "samples_per_second": round(rate),
-                "bound": round(bound),
+                "roofline": round(bound),
                 "fraction": round(fraction, 2),
             }
         )
         print(
-            f"{row.network:<10}{row.streams:>8}{row.cores:>6}{rate:>12,.0f}{bound:>12,.0f}{fraction:>10.2f}", flush=True
+            f"{row.network:<10}{row.batch_size:>8}{row.num_threads:>8}{rate:>12,.0f}{bound:>12,.0f}{fraction:>10.2f}",
+            flush=True,
         )
-    model = network("baseline")
+    model = untrained_model("baseline")
     for name, way, samples in (("naive re-run", naive, 200), ("torch step loop", torch_loop, 2000)):
-        (rates,) = in_turns(lambda way=way, samples=samples: samples / seconds(partial(way, model, samples)))
+        (rates,) = interleaved(lambda way=way, samples=samples: samples / seconds(partial(way, model, samples)))
         print(f"{name:<24}{median(rates):>12,.0f}", flush=True)
         rows.append({"network": "baseline", "way": name, "samples_per_second": round(median(rates))})
     return rows
 
 
-def network(name: str) -> MfccInverter:
-    """An untrained model of that architecture; speed does not depend on what the weights are."""
+def untrained_model(name: str) -> MfccInverter:
+    """One of NETWORKS with random weights, on which speed does not depend."""
     torch.manual_seed(0)
     upsampling, wavenet = NETWORKS[name]
     dilations = tuple(2**layer for layer in range(wavenet.layers_per_block)) * wavenet.blocks
@@ -101,17 +105,17 @@ def network(name: str) -> MfccInverter:
     return MfccInverter(geometry, upsampling, wavenet, FRAME_CHANNELS, 1).eval()
 
 
-def in_turns(*measures: Callable[[], float]) -> list[list[float]]:
-    """What each measure gives in a few rounds, after one that compiles and warms up.
+def interleaved(*measures: Callable[[], float]) -> list[list[float]]:
+    """What each measure gives in a few rounds of all of them, after one that compiles and warms up.
 
-    On a shared machine a busy moment then slows what is measured and its bound alike.
+    On a shared machine a busy moment then slows down what is measured and its roofline alike.
     """
-    rounds = [[measure() for measure in measures] for _ in range(1 + RUNS)][1:]
+    rounds = [[measure() for measure in measures] for _ in range(1 + ROUNDS)][1:]
     return [list(figures) for figures in zip(*rounds)]
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Wall-clock."""
+    """Wall-clock time."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
@@ -120,25 +124,27 @@ def seconds(action: Callable[[], object]) -> float:
 # --- the ways to generate -------------------------------------------------------------------------
 
 
-def ours(model: MfccInverter, streams: int, cores: int) -> Callable[[int], list[np.ndarray]]:
-    """A function that lets all streams, side by side, go on by so many hops; cores: threads of the team.
+def cached_generation(
+    model: MfccInverter, batch_size: int, num_threads: int
+) -> Callable[[int], list[Integer[np.ndarray, " _"]]]:
+    """This project's: a function that generates that many further hops of each utterance of a batch.
 
-    The first hop is spoken here: it takes the silence in front along.
+    The first hop, and with it the silence before it, is generated here.
     """
-    generator = Generator(model, team=cores)
-    voices = Voices(generator, [0] * streams)
+    generator = Generator(model, num_threads)
+    state = StreamState(generator, [0] * batch_size)
 
-    def go_on(hops: int) -> list[np.ndarray]:
-        stops = generator.stops(voices.spoken, voices.spoken + hops * HOP_LENGTH)
-        blocks = [voices.speak([stop] * streams, lambda _, span: _frames(span)) for stop in stops]
-        return [np.concatenate(pieces) for pieces in zip(*blocks)]
+    def advance(hops: int) -> list[Integer[np.ndarray, " _"]]:
+        ends = generator.block_ends(state.position, state.position + hops * HOP_LENGTH)
+        blocks = [state.generate([end] * batch_size, lambda _, span: _frames(span)) for end in ends]
+        return [np.concatenate(of_utterance) for of_utterance in zip(*blocks)]
 
-    go_on(1)
-    return go_on
+    advance(1)
+    return advance
 
 
 @torch.no_grad()
-def naive(model: MfccInverter, samples: int) -> np.ndarray:
+def naive(model: MfccInverter, samples: int) -> Integer[np.ndarray, " samples"]:
     """The whole receptive field through the network again for every sample."""
     past = model.geometry.receptive_field
     codes = torch.full((1, past), silence(model.wavenet.embedding.num_embeddings))
@@ -150,17 +156,19 @@ def naive(model: MfccInverter, samples: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def torch_loop(model: MfccInverter, samples: int) -> np.ndarray:
-    """Every layer's past kept in torch tensors, one torch operation at a time."""
+def torch_loop(model: MfccInverter, samples: int) -> Integer[np.ndarray, " samples"]:
+    """Ring buffers in torch tensors, one torch operation at a time."""
     wavenet, past = model.wavenet, model.geometry.receptive_field
     layers = list(wavenet.layers)
-    rings = [torch.zeros((layer.kernel_size - 1) * layer.dilation, wavenet.embedding.embedding_dim) for layer in layers]
+    ring_buffers = [
+        torch.zeros((layer.kernel_size - 1) * layer.dilation, wavenet.embedding.embedding_dim) for layer in layers
+    ]
     code = torch.tensor(silence(wavenet.embedding.num_embeddings))
     codes = []
     for position, conditioning in enumerate(_conditioning(model, samples)[0]):
         x = wavenet.embedding(code)
         gated = []
-        for layer, ring in zip(layers, rings):
+        for layer, ring in zip(layers, ring_buffers):
             oldest = position % len(ring)
             taps = [ring[(oldest + tap * layer.dilation) % len(ring)] for tap in range(layer.kernel_size - 1)]
             filtered, gate = layer.gate(torch.cat([*taps, x, conditioning])).chunk(2)
@@ -175,15 +183,15 @@ def torch_loop(model: MfccInverter, samples: int) -> np.ndarray:
     return np.array(codes)
 
 
-def _frames(span: Span) -> np.ndarray:
+def _frames(span: Span) -> Float32[np.ndarray, "F K"]:
     """Noise for frames, the same for every way."""
     return np.stack(
         [np.random.default_rng(abs(frame)).standard_normal(FRAME_CHANNELS) for frame in range(*span)]
     ).astype(np.float32)
 
 
-def _conditioning(model: MfccInverter, samples: int) -> torch.Tensor:
-    """(1, receptive_field - 1 + samples, C): of every position that the samples need."""
+def _conditioning(model: MfccInverter, samples: int) -> Float32[torch.Tensor, "1 T C"]:
+    """Of every position at which the network runs to predict the samples: T = receptive_field - 1 + samples."""
     geometry = model.geometry
     positions = geometry.input_span((0, samples))
     span = geometry.frame_span(positions)
@@ -193,42 +201,37 @@ def _conditioning(model: MfccInverter, samples: int) -> torch.Tensor:
     )
 
 
-def _taps(model: MfccInverter) -> int:
-    """Inputs of a layer's product that are taps, not conditioning."""
-    return model.wavenet.layers[0].kernel_size * model.wavenet.embedding.embedding_dim
+# --- the roofline ---------------------------------------------------------------------------------
 
 
-# --- what the machine allows ----------------------------------------------------------------------
+def roofline(model: MfccInverter, batch_size: int, num_threads: int) -> float:
+    """Samples per second of a step that is either bandwidth bound or compute bound, and does nothing else.
 
-
-def fastest(model: MfccInverter, streams: int, cores: int) -> float:
-    """Samples per second if a step did nothing but read its weights, or multiply them, whichever takes longer.
-
-    A step advances every stream by a sample. It reads every weight once, at the rate of a sum over as much memory,
-    and multiplies each with every stream, at the rate of the loop's own product in the cache.
+    A step advances every utterance of the batch by one sample. It reads every weight once, at the rate of a sum over as
+    much memory, and multiplies it with every utterance's vector, at the rate of the loop's own gemm in the cache.
     """
-    weights = _weights_in_step(model)
-    part = weights // cores
-    repeats, products = round(READ / part), round(MULTIPLICATIONS / (CACHED * streams))
-    with ThreadPoolExecutor(cores) as pool:
-        parts = [_ones(part) for _ in range(cores)]
-        reading = seconds(lambda: list(pool.map(_read, parts, repeat(repeats)))) / repeats
-        matrices = [_ones(CACHED // (COLUMNS * PANEL), COLUMNS, PANEL) for _ in range(cores)]
-        vectors = np.ones((streams, COLUMNS), np.float32)
-        out = np.zeros((cores, streams, CACHED // COLUMNS), np.float32)
-        multiplying = seconds(lambda: list(pool.map(_multiply, out, matrices, repeat(vectors), repeat(products))))
-    return streams / max(reading, multiplying / (products * CACHED) * part)
+    weights = _weights_per_step(model)
+    per_thread = weights // num_threads
+    reads, gemms = round(READS / per_thread), round(MULTIPLICATIONS / (CACHED_WEIGHTS * batch_size))
+    with ThreadPoolExecutor(num_threads) as pool:
+        memory = [_ones(per_thread) for _ in range(num_threads)]
+        reading = seconds(lambda: list(pool.map(_sum, memory, repeat(reads)))) / reads
+        panels = [_ones(CACHED_WEIGHTS // (COLUMNS * PANEL), COLUMNS, PANEL) for _ in range(num_threads)]
+        vectors = np.ones((batch_size, COLUMNS), np.float32)
+        out = np.zeros((num_threads, batch_size, CACHED_WEIGHTS // COLUMNS), np.float32)
+        multiplying = seconds(lambda: list(pool.map(_accumulate, out, panels, repeat(vectors), repeat(gemms))))
+    return batch_size / max(reading, multiplying / (gemms * CACHED_WEIGHTS) * per_thread)
 
 
-def _ones(*shape: int) -> np.ndarray:
-    """As weights lie in memory; of memory that nobody has written to, all pages are one."""
-    ones = room((np.float32, shape))
+def _ones(*shape: int) -> Float32[np.ndarray, "..."]:
+    """Aligned as weights are, and written to: until then, all pages of an array are the same page of memory."""
+    ones = aligned_zeros((np.float32, shape))
     ones[:] = 1
     return ones
 
 
-@njit(nogil=True, fastmath=True)  # which lets a sum be taken in any order, and so fill registers
-def _read(memory, repeats):
+@njit(nogil=True, fastmath=True)  # which allows any order of summation, so that the loop is vectorised
+def _sum(memory, repeats):
     total = np.float32(0)
     for _ in range(repeats):
         for index in range(memory.shape[0]):
@@ -237,14 +240,15 @@ def _read(memory, repeats):
 
 
 @njit(nogil=True)
-def _multiply(out, panels, vectors, repeats):
+def _accumulate(out, panels, vectors, repeats):
     for _ in range(repeats):
-        multiply(out, out, panels, vectors)
+        gemm(out, out, panels, vectors)
 
 
-def _weights_in_step(model: MfccInverter) -> int:
-    """Weights that every sample multiplies: not those of the conditioning, which is computed ahead."""
+def _weights_per_step(model: MfccInverter) -> int:
+    """Weights that every sample multiplies: without those of the conditioning, whose projection is precomputed."""
     wavenet = model.wavenet
     head = sum(linear.weight.numel() for linear in (wavenet.skip, wavenet.post, wavenet.logits))
-    gates = sum(layer.gate.out_features * _taps(model) for layer in wavenet.layers)
+    taps = wavenet.layers[0].kernel_size * wavenet.embedding.embedding_dim  # columns of a gate's weight
+    gates = sum(layer.gate.out_features * taps for layer in wavenet.layers)
     return head + gates + sum(layer.residual.weight.numel() for layer in wavenet.layers if layer.residual is not None)

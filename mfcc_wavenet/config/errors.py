@@ -1,6 +1,7 @@
-"""What a person is told when a command does not come to its end, and the code that it exits with."""
+"""The sentence and the exit code with which a command ends that could not do what was asked."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -30,6 +31,8 @@ def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
     @wraps(main)
     def command() -> None:
         try:
+            # A command may have let Ctrl-C end it at once while its imports took their seconds.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             main()
         except UserError as error:
             print(error, file=sys.stderr)
@@ -38,6 +41,7 @@ def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
             print(interrupted, file=sys.stderr)
             sys.exit(interrupted.exit_code)
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # who insists while Python ends gets out
             print("Stopped by Ctrl-C.", file=sys.stderr)
             sys.exit(CTRL_C)
         except BrokenPipeError:  # whoever reads has seen enough

@@ -65,7 +65,7 @@ class Geometry:
         return 1 + samples // self.hop_length
 
     def samples_of(self, frames: int) -> int:
-        """The fewest samples that have that many frames, at least one hop: what MFCCs alone tell of the length."""
+        """The fewest samples that have that many frames, at least one hop: all that MFCCs say about the length."""
         return max(frames - 1, 1) * self.hop_length
 
     def frame_span(self, samples: Span) -> Span:
@@ -124,7 +124,7 @@ class Geometry:
 
 @lru_cache
 def _most_frames(geometry: Geometry, positions: int) -> int:
-    """Frames that so many samples touch, wherever they begin."""
+    """The most frames that a span of that many positions touches, wherever it begins."""
     spans = (geometry.frame_span((t, t + positions)) for t in range(geometry.hop_length))
     return max(stop - start for start, stop in spans)
 

@@ -56,6 +56,18 @@ def run_config(settings: Settings, choices: dict[str, str | None]) -> dict[str, 
     return flat(plain(settings)) | choices
 
 
+def first_difference(one: Settings, other: Settings, ignored: tuple[str, ...]) -> tuple[str, Any, Any] | None:
+    """The first setting in which the two differ, by its dotted name, and its values; None where they are the same.
+
+    ignored: groups, as in "tracking", and settings, as in "train.workers", that may differ.
+    """
+    theirs = flat(plain(other))
+    for name, value in flat(plain(one)).items():
+        if value != theirs[name] and not {name, name.partition(".")[0]} & set(ignored):
+            return name, value, theirs[name]
+    return None
+
+
 def flat(config: dict[str, Any]) -> dict[str, Any]:
     """Nested to flat with dotted keys, as in a sweep: {"optim": {"rate": 1}}, {"optim.rate": 1}."""
     leaves: dict[str, Any] = {}
@@ -73,7 +85,9 @@ def setting_names() -> list[str]:
 
 def near(word: str, known: list[str]) -> str:
     """'did you mean ...?' for a mistyped word, or what there is."""
-    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    last = word.rpartition(".")[2]
+    close = [name for name in known if last in (name.rpartition(".")[2], _initials(name))]  # lr, batch_size
+    close = close or get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
     if len(known) > MAX_LISTED:
@@ -81,10 +95,16 @@ def near(word: str, known: list[str]) -> str:
     return f"there are {', '.join(sorted(known))}."
 
 
+def _initials(name: str) -> str:
+    """lr of optim.learning_rate; nothing of a single word."""
+    parts = name.rpartition(".")[2].split("_")
+    return "".join(part[:1] for part in parts) if len(parts) > 1 else ""
+
+
 def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> None:
     for key in config:
         if key not in known:
-            raise UserError(f"{prefix}{key} is no setting; {near(key, known)}")
+            raise UserError(f"{prefix}{key} is not a setting; {near(key, known)}")
 
 
 def _refuse_invalid(setting: str, value: Any, kind: Any) -> None:
@@ -103,6 +123,8 @@ def _plain(value: Any, kind: Any) -> Any:
     # A sweep hands over Python reprs, in which null is spelt None.
     if value == "None":
         return None
+    if kind is int and isinstance(value, float) and value.is_integer():  # 1e4
+        return int(value)
     # One path, or one stride, stands for a list of one.
     if get_origin(kind) is tuple and not isinstance(value, (list, tuple)):
         return [value]

@@ -16,6 +16,11 @@ DELTA_ORDERS = (0, 1, 2)
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
 QUANTIZATION_CHANNELS = range(2, 2**16 + 1)  # of mu-law, whose codes are stored in 8 or 16 bits
 MAX_LAYERS_PER_BLOCK = 20  # the dilation doubles with each
+MAX_LAYERS = 1000  # in all blocks
+MAX_FFT = 2**16  # samples, also of a window and of a hop
+MAX_SAMPLE_RATE = 768_000  # Hz
+MAX_DELTA_WIDTH = 999  # frames
+MAX_PROCESSES = 1024  # and threads
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 MODES = ("train", "evaluate", "generate", "pin")
@@ -39,6 +44,10 @@ class FeatureSettings:
     def __post_init__(self):
         for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "n_mfcc"):
             _at_least(1, "features", name, getattr(self, name))
+        for name in ("n_fft", "win_length", "hop_length", "n_mels"):
+            _at_most(MAX_FFT, "features", name, getattr(self, name))
+        _at_most(MAX_SAMPLE_RATE, "features", "sample_rate", self.sample_rate)
+        _at_most(MAX_DELTA_WIDTH, "features", "delta_width", self.delta_width)
         if self.n_fft % 2:
             # Centring pads n_fft // 2 on each side: an odd n_fft loses a frame at multiples of the hop.
             raise UserError(f"features.n_fft is {self.n_fft}; it must be even, for example {self.n_fft + 1}.")
@@ -146,6 +155,11 @@ class WavenetSettings:
                 f"wavenet.layers_per_block is {self.layers_per_block}; it must be at most {MAX_LAYERS_PER_BLOCK}, "
                 f"whose last dilation is {2 ** (MAX_LAYERS_PER_BLOCK - 1):,} samples."
             )
+        if self.blocks * self.layers_per_block > MAX_LAYERS:
+            raise UserError(
+                f"wavenet.blocks is {self.blocks} and wavenet.layers_per_block {self.layers_per_block}; "
+                f"together they may make {MAX_LAYERS} layers."
+            )
 
 
 @dataclass(frozen=True)
@@ -164,8 +178,8 @@ class WindowSettings:
 class DataSettings:
     """The audio to train on."""
 
-    root: tuple[str, ...]  # one folder, one catalog (speaker TAB path) or any number of audio files
-    seconds: float | None  # only the first so many seconds of it; null: all
+    root: tuple[str, ...]  # one folder, one manifest (speaker TAB path) or any number of audio files
+    seconds: float | None  # only this much of it, from its start; null: all
     prepared: str  # the folder for prepared corpora
 
 
@@ -219,7 +233,7 @@ class TrainSettings:
     log_interval: int  # steps between two rows of metrics
     gradient_metrics: bool  # mfcc_grad_* and update_ratio_*, at every logged step
     evaluate_interval: int  # steps between two teacher-forced passes over everything
-    evaluate_below: float  # such a pass is worth its time once training's error is below this
+    evaluate_below: float  # such a pass is made only once the training error is below this
     sample_interval: int  # steps between two audio samples
     sample_utterances: int  # utterances, from the first on, that are generated then
     sample_seconds: float  # at most, of each of them
@@ -228,6 +242,10 @@ class TrainSettings:
     threads: int  # of torch; 0: as many as torch takes by itself
     device: str  # "auto", "cpu", "cuda", ...
     max_bad_steps: int  # non-finite steps in a row that are skipped before training ends with an error
+
+    def __post_init__(self):
+        _at_most(MAX_PROCESSES, "train", "workers", self.workers)
+        _at_most(MAX_PROCESSES, "train", "threads", self.threads)
 
 
 @dataclass(frozen=True)
@@ -287,6 +305,11 @@ class Command:
 def _at_least(least: int, group: str, name: str, value: int) -> None:
     if value < least:
         raise UserError(f"{group}.{name} is {value}; it must be at least {least}.")
+
+
+def _at_most(most: int, group: str, name: str, value: int) -> None:
+    if value > most:
+        raise UserError(f"{group}.{name} is {value}; it must be at most {most}.")
 
 
 def _one_of(known: tuple[Any, ...], group: str, name: str, value: Any) -> None:

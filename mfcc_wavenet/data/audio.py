@@ -1,5 +1,6 @@
 """One audio file to mono float32 at the rate of the features."""
 
+import os
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mfcc_wavenet.config.errors import UserError
 AUDIO_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".oga", ".opus", ".aif", ".sph"}
 AUDIO_SUFFIXES -= {".raw"}  # headerless: says neither its rate nor its sample type
 
-# libsndfile believes the length of a WAV, AIFF or AU file rather than its header; its log alone tells
+# libsndfile believes the length of a WAV, AIFF or AU file rather than its header; only its log says
 # that the file was cut. A header that promises 2 GiB was written to a pipe, its length not yet known.
 CUT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 PIPED = 0x7FFF0000  # bytes
@@ -22,11 +23,11 @@ PIPED = 0x7FFF0000  # bytes
 def read_audio(path: Path, sample_rate: int, least: int = 1) -> Float32[np.ndarray, " samples"]:
     """(samples,) float32 in [-1, 1]: the file mixed down to one channel and resampled.
 
-    UserError, naming the file, if it is no audio, truncated, empty, shorter than that many samples
+    UserError, naming the file, if it is not audio, truncated, empty, shorter than that many samples
     or contains NaN or infinities.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # names may hold bytes that are not text
             promised, rate, cut = file.frames, file.samplerate, CUT.search(file.extra_info)
             audio = file.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as error:

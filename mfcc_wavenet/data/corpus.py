@@ -11,12 +11,14 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.statistics import Statistics
 
+INDEX = "index.json"  # in its folder, with names, speakers and lengths; the folder is whole
+
 
 class Corpus:
     """A prepared corpus, opened. Utterances are numbered in the order of their sources."""
 
     def __init__(self, folder: Path):
-        index = json.loads((folder / "index.json").read_text())
+        index = json.loads((folder / INDEX).read_text())
         self.folder = folder
         self.digest: str = index["digest"]  # of the codes and frames themselves
         self.quantization_channels: int = index["quantization_channels"]
@@ -55,12 +57,17 @@ class Corpus:
         """Mean and deviation of every coefficient over all frames."""
         return Statistics.of(self.frames(utterance).T for utterance in range(len(self)))
 
-    def speaker_index(self, speakers: tuple[str, ...]) -> list[int]:
-        """The index of each utterance's speaker among these; a UserError names one that is missing."""
+    def speaker_index(self, speakers: tuple[str, ...] | None) -> list[int]:
+        """The index of each utterance's speaker among these; a UserError names one that is missing.
+
+        None: of a model that is not conditioned on the speaker, for which they are all 0.
+        """
+        if speakers is None:
+            return [0] * len(self)
         unknown = sorted(set(self.speakers) - set(speakers))
         if unknown:
             raise UserError(
-                f"The model has not heard the speaker {unknown[0]!r}; it knows {', '.join(speakers)}. "
-                "A catalog (speaker TAB path) as data.root names the speakers freely."
+                f"The model was not trained on the speaker {unknown[0]!r}, but on {', '.join(speakers)}. "
+                "A manifest (lines of speaker TAB path) as data.root names the speakers freely."
             )
         return [speakers.index(speaker) for speaker in self.speakers]

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import owned
 from mfcc_wavenet.config.settings import DataSettings, FeatureSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.audio import read_audio
-from mfcc_wavenet.data.corpus import Corpus
+from mfcc_wavenet.data.corpus import INDEX, Corpus
 from mfcc_wavenet.data.mfcc import features
 from mfcc_wavenet.data.sources import Source, find_sources
 
@@ -36,15 +36,19 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
     """
     sources = find_sources(data.root)
     folder = Path(data.prepared) / _key(sources, data, front_end, quantization_channels)
-    if not (folder / "index.json").is_file():
+    if not (folder / INDEX).is_file():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
-            try:
-                _write(unfinished, sources, data.seconds, front_end, quantization_channels)
-                _rename(unfinished, folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+            with owned(folder.with_name(f".{folder.name}.lock"), f"The corpus {folder}", wait=True):
+                if not (folder / INDEX).is_file():  # another process may just have prepared it
+                    unfinished = folder.with_name(f".preparing-{folder.name}")
+                    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+                    unfinished.mkdir()
+                    try:
+                        _write(unfinished, sources, data.seconds, front_end, quantization_channels)
+                        unfinished.rename(folder)
+                    finally:
+                        shutil.rmtree(unfinished, ignore_errors=True)
         except OSError as error:
             raise UserError(
                 f"The prepared corpus could not be written to {folder.parent} ({error.strerror or error}); "
@@ -56,7 +60,7 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
 def _utterances(
     sources: list[Source], seconds: float | None, settings: FeatureSettings
 ) -> Iterator[tuple[Source, np.ndarray]]:
-    """Each source with its audio, up to so many seconds in all; what cannot be used is named and left out."""
+    """Each source with its audio, up to that many seconds in all; what cannot be used is named and left out."""
     left = sys.maxsize if seconds is None else round(seconds * settings.sample_rate)
     if left < settings.hop_length:
         raise UserError(f"data.seconds={seconds}: shorter than one hop of {settings.hop_length} samples.")
@@ -91,7 +95,7 @@ def _write(
     """Codes, frames and the index. The arrays grow on disk, so the corpus may be larger than memory."""
     index = {"quantization_channels": quantization_channels, "names": [], "speakers": [], "samples": [], "frames": []}
     digest = hashlib.sha256()
-    taken: set[str] = set()  # names; a list of all would be searched for every file
+    taken: dict[str, int] = {}
     with open(folder / "codes.bin", "wb") as codes_file, open(folder / "frames.bin", "wb") as frames_file:
         for source, audio in _utterances(sources, seconds, settings):
             codes = mulaw.encode(audio, quantization_channels)
@@ -99,19 +103,23 @@ def _write(
             for array, file in ((codes, codes_file), (frames, frames_file)):
                 file.write(array.tobytes())
                 digest.update(array.tobytes())
-            name = source.path.stem if source.path.stem not in taken else f"{source.path.stem}-{len(taken)}"
-            taken.add(name)
-            index["names"].append(name)
+            index["names"].append(_unique(source.path.stem, taken))
             index["speakers"].append(source.speaker)
             index["samples"].append(len(codes))
             index["frames"].append(len(frames))
     index["digest"] = digest.hexdigest()
-    (folder / "index.json").write_text(json.dumps(index))
+    (folder / INDEX).write_text(json.dumps(index))
 
 
-def _rename(unfinished: Path, folder: Path):
-    try:
-        os.rename(unfinished, folder)
-    except OSError:
-        if not (folder / "index.json").is_file():  # another process was faster: its corpus is the same
-            raise
+def _unique(stem: str, taken: dict[str, int]) -> str:
+    """The stem, or with the first number behind it that no other utterance has.
+
+    taken: the names so far, and how often each was asked for; it grows here.
+    """
+    readable = os.fsencode(stem).decode(errors="replace")  # file names may hold bytes that are not text
+    name = readable
+    while name in taken:
+        taken[readable] += 1
+        name = f"{readable}-{taken[readable]}"
+    taken[name] = 1
+    return name

@@ -24,8 +24,8 @@ def find_sources(root: tuple[str, ...]) -> list[Source]:
     In a folder, the first sub-folder is the speaker; files that lie in it directly are spoken by
     the folder's own name. "package:demo" is the folder demo inside this package.
     """
-    if not root:
-        raise UserError("data.root is empty; it takes a folder, audio files or a catalog (speaker TAB path).")
+    if not all(root) or not root:
+        raise UserError("data.root is empty; it takes a folder, audio files or a manifest (speaker TAB path).")
     sources = []
     for name in root:
         path = PACKAGE / name.removeprefix("package:") if name.startswith("package:") else Path(name).expanduser()
@@ -36,7 +36,7 @@ def find_sources(root: tuple[str, ...]) -> list[Source]:
         elif path.suffix.lower() in AUDIO_SUFFIXES:
             sources.append(Source(path, path.parent.resolve().name))
         else:
-            sources += _catalog(path)
+            sources += _manifest(path)
     return sources
 
 
@@ -48,24 +48,24 @@ def _folder(folder: Path) -> list[Source]:
     return [Source(path, parts[0] if len(parts) > 1 else folder.resolve().name) for path, parts in zip(files, inside)]
 
 
-def _catalog(catalog: Path) -> list[Source]:
+def _manifest(manifest: Path) -> list[Source]:
     try:
-        lines = catalog.read_text(encoding="utf-8").splitlines()
+        lines = manifest.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"data.root={catalog}: neither audio with a known suffix nor a catalog (text).") from None
+        raise UserError(f"data.root={manifest}: neither audio with a known suffix nor a manifest (text).") from None
     sources = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         speaker, tab, name = line.partition("\t")
-        path = catalog.parent / name.strip()
+        path = manifest.parent / name.strip()
         if not tab or not speaker.strip():
-            raise UserError(f"{catalog}, line {number}: {line!r} is not 'speaker TAB path'.")
+            raise UserError(f"{manifest}, line {number}: {line!r} is not 'speaker TAB path'.")
         if not path.is_file():
-            raise UserError(f"{catalog}, line {number}: there is no file {path}.")
+            raise UserError(f"{manifest}, line {number}: there is no file {path}.")
         sources.append(Source(path, speaker.strip()))
     if not sources:
-        raise UserError(f"data.root={catalog}: the catalog is empty; it takes lines of 'speaker TAB path'.")
+        raise UserError(f"data.root={manifest}: the manifest is empty; it takes lines of 'speaker TAB path'.")
     return sources
 
 

@@ -28,10 +28,13 @@ class Windows:
         geometry: Geometry,
         window: WindowSettings,
         statistics: Statistics,
-        speakers: tuple[str, ...],
+        speakers: tuple[str, ...] | None,
         seed: int,
     ):
-        """speakers: the model's, whose order gives the indices; seed: of the order of the windows."""
+        """speakers: the model's, whose order gives the indices, or None where it is not conditioned on them.
+
+        seed: of the order of the windows.
+        """
         self.corpus = corpus
         self.geometry = geometry
         self.window = window

@@ -28,9 +28,8 @@ def corpus_windows(checkpoint: Checkpoint) -> Windows:
     """The corpus of the checkpoint's settings, normalised and indexed as its model expects."""
     settings = checkpoint.settings
     corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
-    return Windows(
-        corpus, checkpoint.geometry, settings.window, checkpoint.statistics, checkpoint.speakers, settings.train.seed
-    )
+    speakers = checkpoint.speakers if settings.wavenet.speaker_channels else None
+    return Windows(corpus, checkpoint.geometry, settings.window, checkpoint.statistics, speakers, settings.train.seed)
 
 
 def generated(

@@ -1,206 +1,219 @@
-"""Cached generation: the network one sample at a time, every hidden vector computed once.
+"""Batched cached generation: one sample at a time, every hidden vector computed once.
 
-Full convolutions recompute the past for each new sample. Here every layer keeps its last inputs in
-a ring (Paine et al. 2016, "Fast WaveNet generation algorithm"), so a sample costs each weight one
-multiplication. Conditioning does not depend on what is generated, and is computed ahead, a few hops at a time.
-The loop over samples itself is in cpu/sample_loop.py.
+A full convolution recomputes the past for each new sample. Here every layer keeps its last inputs in a ring buffer
+(Paine et al. 2016, "Fast WaveNet generation algorithm"), so that a sample costs one multiplication per weight. The
+conditioning does not depend on what is generated, and is computed a few hops before it is needed. The loop over samples
+itself is in cpu/sample_loop.py.
 """
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import repeat
+from concurrent.futures import wait
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
 
 from mfcc_wavenet.config.geometry import Span, clamped_indices
+from mfcc_wavenet.config.settings import Sampling
 from mfcc_wavenet.data.mulaw import code_type, silence
-from mfcc_wavenet.generation.cpu.barrier import share
+from mfcc_wavenet.generation.cpu.barrier import partition
 from mfcc_wavenet.generation.cpu.conditioning import Conditioner
 from mfcc_wavenet.generation.cpu.gemm import PANEL
-from mfcc_wavenet.generation.cpu.packed_weights import lay_out
-from mfcc_wavenet.generation.cpu.sample_loop import Memory, sample
+from mfcc_wavenet.generation.cpu.packed_weights import pack_weights
+from mfcc_wavenet.generation.cpu.sample_loop import Buffers, sample_loop
+from mfcc_wavenet.generation.cpu.threads import WorkerThreads
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 from mfcc_wavenet.models.wavenet import WaveNet
 
-# Hops whose frames are upsampled at once. A frame's wide layers cost the same for one frame as for several,
-# and a stream is late by the block: four hops take most of the gain for 30 ms.
+# Hops whose frames are upsampled together. A wide layer at frame rate costs the same for one frame as for several, and
+# a stream is delayed by the block: four hops have most of the gain for 30 ms.
 BLOCK_HOPS = 4
-STREAMS = 16  # utterances side by side, at most: more share no more of what is read
-LOOK_AHEAD = 16  # positions of all streams whose conditioning goes through its product together
-WORTH_A_TEAM = 100_000  # weights between two meetings: with fewer, threads would wait more than they work
+MAX_BATCH_SIZE = 16  # utterances; with more, each gains nothing further from sharing the reads of the weights
+MAX_PROJECTION_ROWS = 16  # positions times utterances in one gemm of the precomputed conditioning projection
+MIN_WEIGHTS_PER_BARRIER = 100_000  # with fewer between two barriers, threads would wait for longer than they work
+GREEDY = Sampling()
 
 
 class Generator:
-    """The weights of a model, laid out for the loop; one can generate any number of utterances."""
+    """A model, packed for generation; one can generate any number of utterances.
 
-    def __init__(self, model: MfccInverter, team: int | None = None):
-        """team: threads that work on the same utterances, by default as many as are worth their while."""
+    Its threads are started when they are first needed, and end when it is garbage-collected.
+    """
+
+    def __init__(self, model: MfccInverter, num_threads: int | None = None):
+        """num_threads: threads that work on one batch together; None: torch's, or 1 where the network is too small.
+
+        With 1, several batches are generated at the same time, each on one of torch's threads.
+        """
         self.model = model
-        self.team = team or _worth_their_while(model.wavenet)
+        self.num_threads = num_threads or choose_num_threads(model.wavenet)
+        self.batches_at_once = 1 if self.num_threads > 1 else torch.get_num_threads()
+        self.threads = WorkerThreads(max(self.num_threads, self.batches_at_once))
         self.conditioner = Conditioner(model)
-        self.weights = [lay_out(model.wavenet, rank, self.team) for rank in range(self.team)]
+        self.weights = [
+            pack_weights(model.wavenet, thread_id, self.num_threads) for thread_id in range(self.num_threads)
+        ]
 
     def generate(
-        self,
-        frames: Float[np.ndarray, "F K"],
-        speaker: int,
-        samples: int,
-        temperature: float = 0.0,
-        seed: int = 0,
-        top_k: int = 0,
+        self, frames: Float[np.ndarray, "F K"], speaker: int, samples: int, sampling: Sampling = GREEDY
     ) -> Integer[np.ndarray, " samples"]:
-        """The codes of one utterance, from its normalised frames (F, K) alone; the last three are Voices'."""
-        return self.generate_all([frames], [speaker], [samples], temperature, seed, top_k)[0]
+        """The codes (samples,) of one utterance, from its normalised frames (F, K) alone."""
+        return self.generate_all([frames], [speaker], [samples], sampling)[0]
 
     def generate_all(
         self,
         frames: Sequence[Float[np.ndarray, "_ K"]],
         speakers: Sequence[int],
         samples: Sequence[int],
-        temperature: float = 0.0,
-        seed: int = 0,
-        top_k: int = 0,
+        sampling: Sampling = GREEDY,
         progress: Callable[[int], object] = lambda samples: None,
     ) -> list[Integer[np.ndarray, " _"]]:
-        """The codes of each of any number of utterances: what generate() gives, in less time.
+        """The codes of each of any number of utterances: the same as generate() of each, in less time.
 
-        progress is told how many more samples there are, again and again, and never by two threads at once.
+        frames, speakers and samples have one entry per utterance. progress is called with the number of samples that
+        were added, after every block and never by two threads at once.
         """
-        groups = self._groups(samples)
         codes = [np.empty(length, code_type(self.model.wavenet.embedding.num_embeddings)) for length in samples]
-        given_up, telling = threading.Event(), threading.Lock()
+        cancelled, reporting = threading.Event(), threading.Lock()
 
-        def speak(group: list[int]) -> None:
-            ends = [samples[utterance] for utterance in group]
-            voices = Voices(self, [speakers[utterance] for utterance in group], temperature, seed, top_k)
-            for stop in self.stops(0, max(ends)):
-                begin = voices.spoken
-                pieces = voices.speak(
-                    [min(stop, end) for end in ends], lambda stream, span: _within(frames[group[stream]], span)
-                )
-                for utterance, piece in zip(group, pieces):
-                    codes[utterance][begin : begin + len(piece)] = piece
-                with telling:
-                    progress(sum(map(len, pieces)))
-                if given_up.is_set():
+        def generate_batch(batch: list[int]) -> None:
+            ends = [samples[utterance] for utterance in batch]
+            state = StreamState(self, [speakers[utterance] for utterance in batch], sampling)
+            for block_end in self.block_ends(0, max(ends)):
+                if cancelled.is_set():
                     return
+                start = state.position
+                blocks = state.generate(
+                    [min(block_end, end) for end in ends], lambda index, span: _clamped(frames[batch[index]], span)
+                )
+                for utterance, block in zip(batch, blocks):
+                    codes[utterance][start : start + len(block)] = block
+                with reporting:
+                    progress(sum(map(len, blocks)))
 
-        if self.team > 1 or len(groups) == 1:
-            list(map(speak, groups))
+        batches = self._batches(samples)
+        if self.batches_at_once == 1 or len(batches) == 1:
+            for batch in batches:
+                generate_batch(batch)
             return codes
-        # Each has a thread to itself: the loop lets go of the interpreter.
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            try:
-                list(pool.map(speak, groups))
-            except BaseException:  # Ctrl-C does not have to wait for the end of an utterance
-                given_up.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+        tasks = []
+        try:
+            tasks += [self.threads.executor.submit(generate_batch, batch) for batch in batches]
+            for task in tasks:
+                task.result()
+        except BaseException:  # Ctrl-C does not have to wait for the end of an utterance
+            cancelled.set()
+            raise
+        finally:
+            wait(tasks)
         return codes
 
-    def _groups(self, samples: Sequence[int]) -> list[list[int]]:
-        """Which utterances are spoken side by side: similar ones, since the shorter ones wait for the longest."""
+    def _batches(self, samples: Sequence[int]) -> list[list[int]]:
+        """Utterances that are generated together: of similar lengths, since the shorter ones wait for the longest."""
         order = sorted(range(len(samples)), key=lambda utterance: samples[utterance], reverse=True)
-        at_once = 1 if self.team > 1 else torch.get_num_threads()  # groups, if there are as many utterances
-        groups = min(-(-len(order) // (STREAMS * at_once)) * at_once, len(order))
-        return [order[slice(*share(len(order), group, groups))] for group in range(groups)]
+        rounds = -(-len(order) // (MAX_BATCH_SIZE * self.batches_at_once))
+        batches = min(rounds * self.batches_at_once, len(order))
+        return [order[slice(*partition(len(order), batch, batches))] for batch in range(batches)]
 
-    def stops(self, spoken: int, samples: int) -> list[int]:
-        """Where the blocks end in which an utterance is spoken, from the sample spoken on."""
+    def block_ends(self, start: int, stop: int) -> list[int]:
+        """Where the blocks end that lead from sample start to sample stop."""
         block = BLOCK_HOPS * self.model.geometry.hop_length
-        return [*range(spoken + block, samples, block), samples]
+        return [*range(start + block, stop, block), stop]
 
 
-class Voices:
-    """Utterances in the making, in lock-step: what the network remembers of each.
+class StreamState:
+    """A batch of utterances that are generated in lock step: what the network remembers of each.
 
-    In whichever blocks they are spoken, they are the same to the last bit: whether their frames are all there or
-    still arriving makes no difference.
+    The codes are the same to the last bit in whichever blocks they are generated, so it makes no difference whether the
+    frames are all there or still arriving. They are batch-invariant.
     """
 
-    def __init__(
-        self,
-        generator: Generator,
-        speakers: Sequence[int],
-        temperature: float = 0.0,
-        seed: int = 0,
-        top_k: int = 0,
-    ):
-        """temperature 0 takes the most likely code each time; above, codes are drawn from the softmax of
-        logits / temperature, of the top_k most likely ones (0: of all), by a generator for each that the seed starts.
-
-        speakers: of one utterance or of more.
-        """
+    def __init__(self, generator: Generator, speakers: Sequence[int], sampling: Sampling = GREEDY):
+        """speakers: the index of each utterance's speaker, so one per utterance."""
         self.generator = generator
         self.speakers = speakers
-        self.choice = np.float32(temperature), top_k
-        self.randoms = [np.random.default_rng(seed) for _ in speakers]
-        self.spoken = 0  # samples
-        streams, any_part = len(speakers), generator.weights[0]
-        quantization_channels, padded_channels = any_part.embedding.shape
-        self.last = np.full(streams, silence(quantization_channels))
+        self.sampling = sampling
+        self.position = 0  # samples that have been generated
+        self.random = [np.random.default_rng(sampling.seed) for _ in speakers]
+        batch_size, weights = len(speakers), generator.weights[0]
+        quantization_channels, padded_channels = weights.embedding.shape
+        self.last = np.full(batch_size, silence(quantization_channels))  # (B,) codes, those before position
 
-        def rows(panels: str) -> int:
+        def padded_rows(panels: str) -> int:
             """Of all threads."""
-            return sum(getattr(part, panels).shape[-3] for part in generator.weights) * PANEL
+            return sum(getattr(own, panels).shape[-3] for own in generator.weights) * PANEL
 
-        layers = len(any_part.dilations)
-        self.memory = Memory(
-            rings=np.zeros((any_part.ring_starts[-1], streams, padded_channels), np.float32),
-            gated=np.zeros((streams, layers, rows("gates") // 2), np.float32),
-            hidden=np.zeros((streams, rows("skip")), np.float32),
-            hidden_post=np.zeros((streams, rows("post")), np.float32),
-            logits=np.zeros((streams, rows("logits")), np.float32),
-            arrivals=np.zeros(1, np.int64),
+        layers = len(weights.dilations)
+        self.buffers = Buffers(
+            ring_buffers=np.zeros((weights.ring_starts[-1], batch_size, padded_channels), np.float32),
+            gated=np.zeros((batch_size, layers, padded_rows("gates") // 2), np.float32),
+            hidden=np.zeros((batch_size, padded_rows("skip")), np.float32),
+            hidden_post=np.zeros((batch_size, padded_rows("post")), np.float32),
+            logits=np.zeros((batch_size, padded_rows("logits")), np.float32),
+            arrival_count=np.zeros(1, np.int64),
         )
-        positions = max(LOOK_AHEAD // streams, 1)
-        self.ahead = [
-            np.zeros((positions * streams, layers, part.gates.shape[-3] * PANEL), np.float32)
-            for part in generator.weights
+        projection_rows = max(MAX_PROJECTION_ROWS // batch_size, 1) * batch_size
+        self.projections = [  # of each thread
+            np.zeros((projection_rows, layers, own.gates.shape[-3] * PANEL), np.float32) for own in generator.weights
         ]
 
-    def speak(
-        self, stops: Sequence[int], frames_of: Callable[[int, Span], Float[np.ndarray, "F K"]]
-    ) -> list[Int[np.ndarray, " codes"]]:
-        """The codes of each, from where all stand to its stop; frames_of(stream, span) gives normalised frames.
+    def generate(
+        self, ends: Sequence[int], frames_of: Callable[[int, Span], Float[np.ndarray, "F K"]]
+    ) -> list[Int[np.ndarray, " _"]]:
+        """The codes of each utterance from the common position to its own end.
 
-        All go on from the furthest stop: one whose stop is nearer has come to its end.
+        frames_of(index, span) returns the normalised frames (F, K) of a span of frames of an utterance. Afterwards the
+        position is the furthest end: an utterance whose end is nearer is complete.
         """
         generator, geometry = self.generator, self.generator.model.geometry
-        # In front of the first sample there is silence by definition, which has to pass through the network once.
-        first, stop = self.spoken or geometry.input_span((0, 1))[0], max(stops)
-        going_on = {stream: (first, end) for stream, end in enumerate(stops) if end > self.spoken}
-        frames = [frames_of(stream, geometry.frame_span(span)) for stream, span in going_on.items()]
-        speakers = [self.speakers[stream] for stream in going_on]
-        codes = np.zeros((len(self.speakers), stop - first), np.int64)
-        draws = np.zeros(codes.shape)
-        for stream, random in enumerate(self.randoms):
-            draws[stream, self.spoken - first :] = random.random(stop - self.spoken)
-        told = np.zeros((stop - first, len(self.speakers), generator.weights[0].conditioning.shape[1]), np.float32)
-        team = generator.team
-        with ThreadPoolExecutor(team) as pool:
-            each = pool.map if team > 1 else map
-            conditioning = each(generator.conditioner, frames, speakers, going_on.values())
-            for stream, of_one in zip(going_on, conditioning):
-                told[: len(of_one), stream] = of_one
-            arguments = codes, self.last, first, told.reshape(-1, told.shape[-1]), draws, *self.choice
-            work = partial(sample, *arguments)
-            list(each(work, generator.weights, repeat(self.memory), self.ahead, range(team), repeat(team)))
+        # The silence before the first sample has to pass through the network once.
+        first, stop = self.position or geometry.input_span((0, 1))[0], max(ends)
+        spans = {index: (first, end) for index, end in enumerate(ends) if end > self.position}  # of the incomplete ones
+        codes = np.zeros((len(ends), stop - first), np.int64)
+        uniforms = np.zeros(codes.shape)
+        for index, random in enumerate(self.random):
+            uniforms[index, self.position - first :] = random.random(stop - self.position)
+        conditioning = np.zeros((stop - first, len(ends), generator.weights[0].conditioning.shape[1]), np.float32)
+        frames = [frames_of(index, geometry.frame_span(span)) for index, span in spans.items()]
+        speakers = [self.speakers[index] for index in spans]
+        parallel_map = generator.threads.executor.map if generator.num_threads > 1 else map
+        upsampled = parallel_map(generator.conditioner, frames, speakers, spans.values())
+        for index, of_utterance in zip(spans, upsampled):
+            conditioning[: len(of_utterance), index] = of_utterance
+
+        def run(thread_id: int) -> None:
+            sample_loop(
+                codes,
+                self.last,
+                first,
+                conditioning.reshape(-1, conditioning.shape[-1]),
+                uniforms,
+                np.float32(self.sampling.temperature),
+                self.sampling.top_k,
+                generator.weights[thread_id],
+                self.buffers,
+                self.projections[thread_id],
+                thread_id,
+                generator.num_threads,
+            )
+
+        if generator.num_threads > 1:
+            generator.threads.run_together(run)
+        else:
+            run(0)
         self.last = codes[:, -1].copy()
-        spoken, self.spoken = self.spoken, stop
-        return [codes[stream, spoken - first : max(end, spoken) - first] for stream, end in enumerate(stops)]
+        start, self.position = self.position, stop
+        return [codes[index, start - first : max(end, start) - first] for index, end in enumerate(ends)]
 
 
-def _within(frames: Float[np.ndarray, "F K"], span: Span) -> Float[np.ndarray, "frames K"]:
+def _clamped(frames: Float[np.ndarray, "F K"], span: Span) -> Float[np.ndarray, "span K"]:
     """Those of a span; beyond an end, the edge frame again."""
     return frames[clamped_indices(span, len(frames))]
 
 
-def _worth_their_while(wavenet: WaveNet) -> int:
-    """Threads that share out the rows of every product, and meet after each."""
+def choose_num_threads(wavenet: WaveNet) -> int:
+    """Torch's number of threads, or 1 if the gemms between two barriers are too small to be partitioned."""
     weights = sum(parameter.numel() for parameter in wavenet.parameters() if parameter.ndim > 1)
-    return torch.get_num_threads() if weights / (2 * len(wavenet.layers)) >= WORTH_A_TEAM else 1
+    barriers = 2 * len(wavenet.layers)
+    return torch.get_num_threads() if weights / barriers >= MIN_WEIGHTS_PER_BARRIER else 1

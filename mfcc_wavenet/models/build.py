@@ -2,6 +2,7 @@
 
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.config.size import FLOAT_BYTES, count_weights, refuse_too_large
 from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
@@ -9,6 +10,7 @@ from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 def build_model(settings: Settings, geometry: Geometry, speakers: int) -> Model:
     """The model that these settings describe, its weights drawn from torch's global generator.
 
-    speakers: how many there are to tell apart.
+    speakers: how many there are to tell apart. UserError if the weights do not fit into memory.
     """
+    refuse_too_large(FLOAT_BYTES * count_weights(settings, speakers), "network")
     return MfccInverter(geometry, settings.upsampling, settings.wavenet, settings.features.channels, speakers)

@@ -82,25 +82,63 @@ def load(path: Path) -> Checkpoint:
     """
     content = _upgraded(path, _read(path))
     try:
-        return Checkpoint(
-            settings=parse(content["settings"]),
+        _refuse_nested(content["settings"])
+        settings = parse(content["settings"])
+        _refuse_useless(content, settings.features.channels)
+        checkpoint = Checkpoint(
+            settings=settings,
             speakers=tuple(content["speakers"]),
             statistics=Statistics(content["mean"].numpy(), content["std"].numpy()),
             weights={name: weight.float() for name, weight in content["weights"].items()},
             training=content["training"],
         )
-    except (UserError, AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} has the mark of a checkpoint, but not its contents ({error}).") from error
+    except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"{path} has the mark of a checkpoint, but not its contents ({reason}).") from error
+    return checkpoint
+
+
+def _refuse_nested(settings: Any) -> None:
+    """ValueError for what is not groups of plain values: nested deep enough, it would take for ever to walk through."""
+    values = [value for group in settings.values() for value in group.values()]
+    entries = [entry for value in values for entry in (value if isinstance(value, list) else [value])]
+    if not all(entry is None or isinstance(entry, str | int | float) for entry in entries):
+        raise ValueError("its settings are not plain values")
+
+
+def _refuse_useless(content: dict[str, Any], channels: int) -> None:
+    """ValueError for values that would make noise of everything, without a word."""
+    speakers, training = content["speakers"], content["training"]
+    if not speakers or not all(isinstance(speaker, str) for speaker in speakers):
+        raise ValueError("it names no speakers")
+    for name in ("mean", "std"):
+        if content[name].shape != (channels,) or not content[name].isfinite().all():
+            raise ValueError(f"its {name} is not a finite number for each of {channels} channels")
+    if not (content["std"] > 0).all():
+        raise ValueError("its std is not above 0")
+    for name, weight in content["weights"].items():
+        if not weight.isfinite().all():
+            raise ValueError(f"its weight {name} is not finite")
+    if training is not None and not isinstance(training, dict):
+        raise ValueError("its training state is not a mapping")
 
 
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}.")
-    if not zipfile.is_zipfile(path):  # as text and bare pickles are not, so that they are not even read
-        raise UserError(f"{path} is truncated or not a checkpoint.")
     try:
+        if not zipfile.is_zipfile(path):  # as text and bare pickles are not, so that they are not even read
+            raise UserError(f"{path} is truncated or not a checkpoint.")
+    except OSError as error:
+        raise UserError(f"The checkpoint {path} cannot be read ({error.strerror}).") from error
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise UserError(f"{path} is not a checkpoint of this project: it would grow when it is read.")
         with warnings.catch_warnings(action="ignore"):  # torch's, about what is then refused
             return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is not a checkpoint of this project: it is a pickle with more than tensors and plain values, "
@@ -122,17 +160,18 @@ def _upgraded(path: Path, content: Any) -> dict[str, Any]:
     for older in range(int(number), FORMAT):
         try:
             UPGRADES[older](content)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} has the mark of a checkpoint, but not its contents ({error}).") from error
     return content
 
 
 def _from_1_to_2(content: dict[str, Any]) -> None:
-    """A setting was renamed, and averaged weights no longer count their steps."""
+    """A setting was renamed, averages no longer count their steps, and a run knows its choices and its logged rows."""
     train = content["settings"]["train"]
     train["max_bad_steps"] = train.pop("most_bad_steps")
     if content["training"] is not None:
         del content["training"]["averaged_steps"]
+        content["training"] |= {"choices": None, "rows_logged": None}
 
 
 UPGRADES = {1: _from_1_to_2}  # by the format that they start from
@@ -146,7 +185,7 @@ def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:
         if expected != found:
             raise UserError(
                 f"The checkpoint comes from another architecture: its {name} is {found}, "
-                f"the settings ask for {expected}; take the checkpoint's settings, or start anew with restart=true."
+                f"the settings ask for {expected}; take the checkpoint's settings, or train these without checkpoint=."
             )
     model.load_state_dict(weights)
 

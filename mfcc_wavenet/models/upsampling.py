@@ -11,11 +11,11 @@ from mfcc_wavenet.config.settings import UpsamplingSettings
 
 
 class Upsampling(nn.Module):
-    """Learned upsampling of the frames, without padding of its own.
+    """Learned upsampling of the frames, without padding.
 
-    Its output covers Geometry.upsampled_span of its input and nothing else, so a window and the
-    whole utterance get the same numbers. The layers at frame rate cost next to nothing (they run
-    once per hop), which makes them the place for width.
+    Its output covers exactly Geometry.upsampled_span of its input, so a window and the whole
+    utterance get the same numbers. The layers at frame rate run only once per hop, so that width
+    costs least there.
     """
 
     def __init__(self, settings: UpsamplingSettings, in_channels: int):
@@ -31,7 +31,7 @@ class Upsampling(nn.Module):
         )
 
     def forward(self, frames: Float[Tensor, "B F K"]) -> Float[Tensor, "B S C"]:
-        """(B, frames, coefficients) to (B, samples, channels)."""
+        """(B, frames, coefficients) to (B, samples, channels), the samples of Geometry.upsampled_span."""
         x = frames.transpose(1, 2)
         for layer in self.frame_layers:
             x = torch.relu(layer(x))
@@ -42,23 +42,23 @@ class Upsampling(nn.Module):
 
 
 class TransposedConvolution(nn.Module):
-    """A transposed convolution over (B, T, C) as one matrix product and an overlapping sum.
+    """A transposed convolution over (B, T, C) as one matrix product and an overlap-add.
 
-    torch's own is several times slower on a processor when a few frames make many samples.
+    torch's own is several times slower on a CPU when a few frames make many samples.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
         super().__init__()
         self.kernel_size = kernel_size
         self.stride = stride
-        self.overlap = -(-kernel_size // stride)  # inputs that meet in one output
+        self.overlap = -(-kernel_size // stride)  # inputs that contribute to one output
         self.kernel = nn.Linear(in_channels, kernel_size * out_channels, bias=False)
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        bound = (in_channels * self.overlap) ** -0.5  # by the number of terms in a sum, as torch's other layers
+        bound = (in_channels * self.overlap) ** -0.5  # 1 / sqrt(terms per output), as in torch's other layers
         nn.init.uniform_(self.kernel.weight, -bound, bound)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B S D"]:
-        """The outputs to which no input beyond the edges would have contributed: S = (T + 1) * stride - kernel_size."""
+        """The outputs (B, S, D) to which no input beyond the edges contributes, S = (T + 1) * stride - kernel_size."""
         batch, length, _ = x.shape
         parts = self.kernel(x).view(batch, length, self.kernel_size, -1)
         parts = functional.pad(parts, (0, 0, 0, self.overlap * self.stride - self.kernel_size))

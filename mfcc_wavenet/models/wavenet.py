@@ -3,9 +3,9 @@
 van den Oord et al. 2016, "WaveNet: a generative model for raw audio": embedding, gated residual
 layers with dilated causal convolutions (2.3) conditioned locally and globally (2.5), skip sum, head.
 
-Every layer is written as matrix products over (B, T, C). The taps of the dilated convolution and
-the conditioning stand side by side in one product, and the skip products of all layers are one more:
-on a processor that is faster than a convolution per term.
+Every layer is one matrix product over (B, T, C): the taps of its dilated convolution and the
+conditioning are concatenated. The skip connections of all layers are one more product. On a CPU that
+is faster than a convolution per term.
 """
 
 import torch
@@ -16,9 +16,9 @@ from mfcc_wavenet.config.settings import WavenetSettings
 
 
 class GatedLayer(nn.Module):
-    """tanh(filter) * sigmoid(gate) of the taps and the conditioning, and the residual step.
+    """tanh(filter) * sigmoid(gate) of the taps and the conditioning, then the residual connection.
 
-    The last layer has no residual step: only its gated output is read.
+    The last layer has no residual connection: only its gated output is used.
     """
 
     def __init__(self, settings: WavenetSettings, dilation: int, conditioning_channels: int, last: bool):
@@ -30,7 +30,10 @@ class GatedLayer(nn.Module):
         self.residual = None if last else nn.Linear(gate_channels, residual_channels)
 
     def forward(self, x: Tensor, conditioning: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, T, C); conditioning: (B, T' or more, Cc), aligned at its end; to (B, T', C) and gated (B, T', G)."""
+        """The residual output (B, T', C) and the gated output (B, T', G), T' = T - (kernel_size - 1) * dilation.
+
+        x: (B, T, C); conditioning: (B, T' or more, D), of which the last T' positions are used.
+        """
         length = x.shape[1] - (self.kernel_size - 1) * self.dilation
         taps = [x[:, tap * self.dilation : tap * self.dilation + length] for tap in range(self.kernel_size)]
         both = self.gate(torch.cat([*taps, conditioning[:, -length:]], dim=-1))  # B, T', 2G
@@ -40,7 +43,7 @@ class GatedLayer(nn.Module):
 
 
 class WaveNet(nn.Module):
-    """The network over the codes; what it is conditioned on is the caller's business."""
+    """The network over the codes; the caller computes the conditioning."""
 
     def __init__(self, settings: WavenetSettings, dilations: tuple[int, ...], conditioning_channels: int):
         super().__init__()
@@ -58,8 +61,8 @@ class WaveNet(nn.Module):
     ) -> Float[Tensor, "B N Q"]:
         """Logits (B, N, Q) of the last N = predictions positions.
 
-        codes: (B, T), each one the sample before the position it stands at; conditioning: (B, T, C).
-        T is N plus the receptive field less 1; the positions in front serve as the past alone.
+        codes: (B, T), at each position the code of the sample before it; conditioning: (B, T, C).
+        T is N plus the receptive field minus 1; the earlier positions are context only.
         """
         x = self.embedding(codes)  # B, T, C
         gated = []

@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import write_text
+from mfcc_wavenet.config.files import RESULTS, read_json, write_text
+
+NEEDED = ("wrong", "samples", "reproduced", "nats", "margin", "samples_seen", "epochs", "steps", "seconds")  # results
 
 
 def score(history: list[dict], samples: int) -> float | None:
@@ -78,9 +80,29 @@ def append_row(path: Path, row: dict) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def forget_rows_after(path: Path, step: int) -> None:
-    """A run that was killed resumes from its checkpoint, and logs what came after that again."""
-    kept = [row for row in logged_rows(path) if row["step"] <= step]
+def read_results(folder: Path) -> dict:
+    """What a finished run came to; UserError if the file is damaged."""
+    results = read_json(folder / RESULTS)
+    missing = [name for name in NEEDED if name not in results]
+    if missing:
+        raise UserError(
+            f"{folder / RESULTS} is damaged: {missing[0]} is missing; without that file, the command that trained the "
+            "run writes it again."
+        )
+    return results
+
+
+def count_rows(path: Path) -> int:
+    """Rows logged so far."""
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def forget_rows_after(path: Path, step: int, count: int | None) -> None:
+    """A run that was killed resumes from its checkpoint, and logs what came after that again.
+
+    count: rows when the checkpoint was written; None: it does not say, and its step decides.
+    """
+    kept = [row for row in logged_rows(path) if row["step"] <= step][:count]
     with _os_errors_as_user_errors(path):
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 

@@ -22,9 +22,3 @@ class Interruption:
     def _note(self, number: int, _) -> None:
         self.signal_number = number
         signal.signal(number, self._former[number])
-
-
-def leave_signals_to_parent(_: int) -> None:
-    """For worker processes: Ctrl-C reaches the whole process group, but ending is the main process's affair."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,14 +1,16 @@
-"""Pictures of a run: what was heard beside what was generated, and how the errors went to zero.
+"""Pictures of a run: the original next to what was generated, and how the errors went to zero.
 
 Everything is drawn on matplotlib's Figure itself, without pyplot and its global state, so that it
 works in any thread and on a machine without a screen.
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -33,8 +35,10 @@ OVER = "#e8e8e8"  # where a sound is over
 WAVE_COLOURS = (BLUE, BLUE, RED)
 
 
-def spectrograms(original: np.ndarray, generated: np.ndarray, sample_rate: int, title: str) -> Figure:
-    """Both sounds, original (samples,) and generated (samples,), which may differ in length.
+def spectrograms(
+    original: Float[np.ndarray, " original"], generated: Float[np.ndarray, " generated"], sample_rate: int, title: str
+) -> Figure:
+    """Both sounds, which may differ in length.
 
     From top to bottom: the two spectrograms on one scale of colours (dB below the loudest point of
     the original), both waveforms, and what differs between them where both have samples.
@@ -115,8 +119,8 @@ def curves(history: list[dict]) -> Figure:
     return figure
 
 
-def bare_spectrograms(sounds: Sequence[np.ndarray], sample_rate: int) -> list[bytes]:
-    """PNGs, without axes, of sounds (samples,) to be looked at side by side.
+def bare_spectrograms(sounds: Sequence[Float[np.ndarray, " _"]], sample_rate: int) -> list[bytes]:
+    """PNGs, without axes, of sounds to be looked at side by side.
 
     All have one scale of time, from 0 to the end of the longest, of frequency, from 0 to half the
     sample rate, and of colours, dB below the loudest point of the first sound.
@@ -138,14 +142,18 @@ def save(figure: Figure, path: Path) -> None:
         picture.save(unfinished, format="PNG", optimize=True)
 
 
-def _magnitudes(wav: np.ndarray, window: int, hop: int) -> np.ndarray:
-    """Of the short-time spectra, (frequencies, frames); frame f is centred on sample f * hop."""
-    padded = np.pad(wav, (window // 2, window))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[: max(len(wav), 1) : hop]
-    return np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)).T
+def _magnitudes(wav: Float[np.ndarray, " samples"], window: int, hop: int) -> Float[np.ndarray, "frequencies frames"]:
+    """Of the short-time spectra; frame f is centred on sample f * hop."""
+    import librosa  # seconds of imports, which the pictures of a sweep do without
+
+    wav = wav if len(wav) else np.zeros(1)
+    with warnings.catch_warnings(action="ignore"):  # about a sound that is shorter than a window
+        return np.abs(librosa.stft(wav, n_fft=window, hop_length=hop, pad_mode="constant"))
 
 
-def _decibels(magnitudes: np.ndarray, loudest: float) -> np.ndarray:
+def _decibels(
+    magnitudes: Float[np.ndarray, "frequencies frames"], loudest: float
+) -> Float[np.ndarray, "frequencies frames"]:
     return 20 * np.log10(np.maximum(magnitudes / loudest, 10 ** (-RANGE_DB / 20)))
 
 

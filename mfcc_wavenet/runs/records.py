@@ -12,7 +12,7 @@ import yaml
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, write_text
-from mfcc_wavenet.config.parse import plain
+from mfcc_wavenet.config.parse import first_difference, plain
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -104,14 +104,12 @@ def hardware() -> str:
 
 
 def _refuse_difference(composed: Settings, used: Settings, directory: Path) -> None:
-    ours, theirs = _what_was_trained(composed), _what_was_trained(used)
-    for group, values in ours.items():
-        for key, value in values.items():
-            if value != theirs[group][key]:
-                raise UserError(
-                    f"{directory / 'config.yaml'} says {group}.{key}={value}, but the run used {theirs[group][key]}; "
-                    "pin it under another name (output=experiments/NAME) or change that file."
-                )
+    if difference := first_difference(composed, used, ignored=("tracking", "data.prepared")):
+        name, ours, theirs = difference
+        raise UserError(
+            f"{directory / CONFIG} says {name}={ours}, but the run used {theirs}; "
+            "pin it under another name (output=experiments/NAME) or change that file."
+        )
 
 
 def _what_was_trained(settings: Settings) -> dict[str, dict]:

@@ -26,15 +26,15 @@ from PIL import Image
 from mfcc_wavenet.config.errors import Interrupted, UserError
 from mfcc_wavenet.config.settings import TrackingSettings
 
-FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not for ever
+FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not longer
 CLOSE_SECONDS = 10.0  # for wandb's own process to end
 FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own choice is 15
 ID_CHARACTERS = 80  # of the name in a run's id, of which wandb allows 128
 SERVICE_SECONDS = 10  # that the service may take for an answer
 SLOWEST_UPLOAD = 2**20  # bytes per second that a server may take for an artifact
-LONGEST_ARTIFACT_NAME = 128  # W&B's own limit
+MAX_ARTIFACT_NAME = 128  # W&B's own limit
 REASON_CHARACTERS = 160  # of wandb's message that fit into our one line
-SAMPLES_SEEN = "train/samples_seen"  # steps of different windows are no measure of the same thing; samples are
+SAMPLES_SEEN = "train/samples_seen"  # steps of different windows cannot be compared; samples can
 AXES = {  # what is drawn over what; none of the patterns overlap, since wandb does not say which would count
     "train/*": SAMPLES_SEEN,
     "eval/*": SAMPLES_SEEN,
@@ -112,7 +112,7 @@ class Tracker:
             _say(f"offline ({offline_because}); {ways}")
 
     def log(self, values: dict[str, float | int], step: int) -> None:
-        """Log `values` (keys like "train/loss") at an optimiser step; equal steps share a row."""
+        """Log `values` (keys like "train/loss") at an optimizer step; equal steps share a row."""
         self._log(lambda: values, step)
 
     def audio(self, name: str, wav: np.ndarray, sample_rate: int, step: int, caption: str | None = None) -> None:
@@ -130,7 +130,7 @@ class Tracker:
         self._log(drawn, step)
 
     def summarise(self, values: dict[str, Any]) -> None:
-        """Set values in the run's summary: what it was worth in the end."""
+        """Set values in the run's summary: its results."""
         if self._run is not None:
             self._guard("log the summary", lambda: self._run.summary.update(values))
 
@@ -140,7 +140,7 @@ class Tracker:
             return
 
         def logged() -> None:
-            artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name)[:LONGEST_ARTIFACT_NAME], kind, metadata=metadata)
+            artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name)[:MAX_ARTIFACT_NAME], kind, metadata=metadata)
             for file in files:
                 kept = self._kept(file)
                 artifact.add_file(str(kept), file.name, policy="immutable", skip_cache=True)
@@ -202,15 +202,15 @@ class Tracker:
         except TimeoutError:
             upload = f"{WANDB} sync --include-online {shlex.quote(str(self.directory))}"
             _say(f"W&B did not take all of the run in time; upload it later with `{upload}`")
-        except Exception as error:  # a full disk, a dead wandb process: training is worth more
+        except Exception as error:  # a full disk, a dead wandb process: training matters more
             if not self._warned:
-                _say(f"could not {what} ({_reason(error)}); going on, this is said only once")
+                _say(f"could not {what} ({_reason(error)}); training continues; this is said only once")
             self._warned = True
 
 
 @contextlib.contextmanager
 def service(what: str) -> Iterator[wandb.Api]:
-    """W&B's service, for what is no run; UserError, which begins with `what`, where it fails or knows nobody."""
+    """W&B's service, outside of a run; UserError, which begins with `what`, where it fails or nobody is logged in."""
     _mode("online")
     try:
         if not wandb.login(prompt=False, verify=False):

@@ -1,10 +1,8 @@
 """The training loop: what is built, in which order, and what happens in a step."""
 
-import sys
 import time
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict
 from pathlib import Path
 
 import soundfile
@@ -12,30 +10,33 @@ import torch
 import yaml
 from jaxtyping import Bool
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
 from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, write_json, write_text
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import plain, run_config
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.config.size import refuse_too_large, training_bytes
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
-from mfcc_wavenet.evaluation.free_running import first_utterances, reproduced
+from mfcc_wavenet.evaluation.free_running import first_utterances
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
+from mfcc_wavenet.evaluation.zero_error import certify
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs.history import forget_rows_after, samples_to_zero, score
-from mfcc_wavenet.runs.interrupt import Interruption, leave_signals_to_parent
+from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.tracker import Tracker
-from mfcc_wavenet.training.device import pick_device
+from mfcc_wavenet.training import state
+from mfcc_wavenet.training.device import device_memory, pick_device
+from mfcc_wavenet.training.loader import load_batches, loader_deaths_as_user_errors, without_signals_of_children
 from mfcc_wavenet.training.metrics import Metrics
 from mfcc_wavenet.training.optimizer import copies, make_optimizer, relative_change, take_step, update_average
 from mfcc_wavenet.training.report import Report, table
-from mfcc_wavenet.training.schedule import learning_rate
+from mfcc_wavenet.training.schedule import learning_rate, note_decayed
 
 
 class Chassis:
@@ -52,22 +53,25 @@ class Chassis:
         settings: Settings,
         folder: Path,
         checkpoint: Checkpoint | None = None,
-        choices: dict[str, str] | None = None,
+        choices: dict[str, str | None] | None = None,
     ):
         """folder: where the run's files go; choices: the option chosen of each config group, which is logged."""
         self.settings = settings
         self.folder = folder
+        self.checkpoint_path = folder / CHECKPOINT
         self.choices = choices or {}
         self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
         self.device = pick_device(settings.train.device)
+        refuse_too_large(training_bytes(settings, self.geometry), "window or network", device_memory(self.device))
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
         torch.manual_seed(settings.train.seed)
         self.corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
         self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(self.corpus.speakers)))
         self.statistics = checkpoint.statistics if checkpoint else self.corpus.statistics
+        speakers = self.speakers if settings.wavenet.speaker_channels else None
         self.windows = Windows(
-            self.corpus, self.geometry, settings.window, self.statistics, self.speakers, settings.train.seed
+            self.corpus, self.geometry, settings.window, self.statistics, speakers, settings.train.seed
         )
         self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
         self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None
@@ -78,9 +82,10 @@ class Chassis:
         self.bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)  # non-finite ones in a row
         self.seconds = 0.0  # of training, over all parts of a run
         self.history: list[dict] = []  # what the curves are drawn from
+        self.rows_logged: int | None = 0  # in the folder, when the checkpoint was written
         self.run_id: str | None = None  # W&B's
         if checkpoint:
-            self._restore(checkpoint)
+            state.restore(self, checkpoint)
 
     # --- the run ----------------------------------------------------------------------------------
 
@@ -90,12 +95,14 @@ class Chassis:
         Raises Interrupted after Ctrl-C or SIGTERM, when all is saved, and UserError when the
         gradients stay non-finite or the folder cannot be written to.
         """
+        forget_rows_after(self.folder / HISTORY, self.step, self.rows_logged)
         self.save()  # a folder that refuses is found out now, not after the first hours
         (self.folder / RESULTS).unlink(missing_ok=True)
-        forget_rows_after(self.folder / HISTORY, self.history[-1]["step"] if self.history else -1)
+        note_decayed(self.settings.optim, self.step, self.settings.train.steps)
         settings, config = self.settings, run_config(self.settings, self.choices)
         with (
             Interruption() as interruption,  # around the W&B run: that is never left unfinished
+            loader_deaths_as_user_errors(f"the last checkpoint is {self.checkpoint_path}"),
             Tracker(settings.tracking, name=self.folder.name, config=config, run_id=self.run_id) as tracker,
         ):
             self.run_id = tracker.run_id
@@ -115,7 +122,7 @@ class Chassis:
         batches = self._batches(self.position)
         self.metrics.restart_clock()
         started = time.perf_counter() - self.seconds
-        zero = None
+        zero = self._zero_of_before()
         while self.step < settings.steps and not zero:
             self.training_step(batches)
             report.progress(self.step)
@@ -227,9 +234,19 @@ class Chassis:
     def _look_for_zero(self, report: Report) -> TeacherForced | None:
         """A pass over everything. It is the end if nothing is wrong and generation repeats every sample."""
         measured = self._evaluate(report)
-        if measured.wrong or not self.settings.train.stop_at_zero:
+        return measured if self.settings.train.stop_at_zero and self._is_exact(measured) else None
+
+    def _zero_of_before(self) -> TeacherForced | None:
+        """The pass that ended this run, if it was stopped before its results were written; it is logged already."""
+        last = self.history[-1] if self.history else {}
+        if not self.settings.train.stop_at_zero or last.get("wrong") != 0 or last["step"] != self.step:
             return None
-        return measured if reproduced(self.evaluated_model, self.windows) == measured.samples else None
+        measured = teacher_forced(self.evaluated_model, self.windows)
+        return measured if self._is_exact(measured) else None
+
+    def _is_exact(self, measured: TeacherForced) -> bool:
+        """Nothing is wrong, and generation repeats every sample."""
+        return certify(self.evaluated_model, self.windows, measured) == measured.samples
 
     def _evaluate(self, report: Report) -> TeacherForced:
         measured = teacher_forced(self.evaluated_model, self.windows)
@@ -247,7 +264,7 @@ class Chassis:
         results = {
             "score": score(self.history, measured.samples),
             **measured.values(),
-            "reproduced": reproduced(model, self.windows) if measured.wrong == 0 else None,
+            "reproduced": certify(model, self.windows, measured),
             "steps": self.step,
             "epochs": round(self.position.epochs, 3),
             "samples_seen": self.metrics.samples_seen,
@@ -272,68 +289,16 @@ class Chassis:
 
     def _batches(self, position: Position) -> Iterator[Batch]:
         """From that position on, without end; nothing is prepared before the first one is asked for."""
-        yield from DataLoader(
-            self.windows,
-            sampler=self.windows.positions(position),
-            batch_size=None,  # a position stands for a whole batch
-            num_workers=self.settings.train.workers,
-            worker_init_fn=leave_signals_to_parent,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # its own, so that starting it leaves the run's randomness alone
-        )
+        yield from load_batches(self.windows, position, self.settings.train.workers, self.device)
 
     # --- saving and resuming ----------------------------------------------------------------------
 
-    @property
-    def checkpoint_path(self) -> Path:
-        return self.folder / CHECKPOINT
-
     def save(self) -> None:
         """A checkpoint of everything, into the run's folder."""
-        training = {
-            "weights": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict()["state"],
-            "metrics": self.metrics.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "position": asdict(self.position),
-            "step": self.step,
-            "bad_steps": int(self.bad_steps),
-            "seconds": self.seconds,
-            "history": self.history,
-            "run_id": self.run_id,
-            "corpus": self.corpus.digest,
-        }
         weights = self.evaluated_model.state_dict()
-        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, training)
-        checkpoints.save(self.checkpoint_path, checkpoint)
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        """Weights, and where the checkpoint can continue training all that it takes to continue bit for bit.
-
-        The learning rate and the optimizer's other numbers are the settings'; its moments are the checkpoint's.
-        """
-        training = checkpoint.training
-        weights = checkpoint.weights if training is None else training["weights"]  # a pinned one's are a start
-        checkpoints.load_weights(self.model, weights)
-        if self.averaged is not None:
-            checkpoints.load_weights(self.averaged, checkpoint.weights)
-        if training is None:
-            return
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": training["optimizer"], "param_groups": groups})
-        self.metrics.load_state_dict(training["metrics"])
-        torch.set_rng_state(training["random"])
-        if training["random_cuda"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(training["random_cuda"], self.device)
-        self.position = Position(**training["position"])
-        self.step = training["step"]
-        self.bad_steps.fill_(training["bad_steps"])
-        self.seconds = training["seconds"]
-        self.history = training["history"]
-        self.run_id = training["run_id"]
-        if training["corpus"] != self.corpus.digest:
-            print("The corpus is not the one that the checkpoint was trained on.", file=sys.stderr)
+        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, state.of_training(self))
+        with without_signals_of_children():
+            checkpoints.save(self.checkpoint_path, checkpoint)
 
 
 def every(interval: int, step: int) -> bool:

@@ -1,6 +1,5 @@
 """What a person sees of a run: the progress bar, W&B's rows, sounds and pictures, and the table at the end."""
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS
 from mfcc_wavenet.evaluation.free_running import Sample
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced
 from mfcc_wavenet.runs import plots
-from mfcc_wavenet.runs.history import append_row
+from mfcc_wavenet.runs.history import append_row, read_results
 from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, Tracker
 
 TERMINAL_SECONDS, LOG_SECONDS = 0.5, 30.0  # between two drawings of the bar
@@ -96,13 +95,10 @@ class Report:
 
 def table(folder: Path, commands: dict[str, str]) -> str:
     """What came out of a finished run, where it lies, and what can be done with its W&B run."""
-    results = json.loads((folder / RESULTS).read_text())
-    reproduced = "not tried, since some are wrong"
-    if results["reproduced"] is not None:
-        reproduced = f"{results['reproduced']:,} of {results['samples']:,} samples, bit for bit"
+    results = read_results(folder)
     rows = {
         "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, given the true past",
-        "reproduced": f"{reproduced}, free-running from MFCCs alone",
+        "reproduced": f"{reproduction(results)}, free-running from MFCCs alone",
         "nats": f"{results['nats']:.6f} per sample",
         "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
         "seconds": f"{results['seconds']:,.1f}",
@@ -112,3 +108,10 @@ def table(folder: Path, commands: dict[str, str]) -> str:
         **commands,
     }
     return "\n".join(f"{name:<15}  {value}" for name, value in rows.items() if value)
+
+
+def reproduction(results: dict) -> str:
+    """How much of the audio free-running generation gave back, in words."""
+    if results["reproduced"] is None:
+        return "not tried, since some are wrong"
+    return f"{results['reproduced']:,} of {results['samples']:,} samples, bit for bit"

@@ -1,6 +1,7 @@
 """The learning rate: a pure function of the step, so that a resumed run needs no state."""
 
 import math
+import sys
 
 from mfcc_wavenet.config.settings import OptimSettings
 
@@ -17,3 +18,13 @@ def learning_rate(settings: OptimSettings, step: int) -> float:
     decayed = min((step - settings.warmup_steps) / (settings.decay_steps - settings.warmup_steps), 1.0)
     left = 1 - decayed if settings.schedule == "linear" else (1 + math.cos(math.pi * decayed)) / 2
     return settings.learning_rate * (settings.floor + (1 - settings.floor) * left)
+
+
+def note_decayed(settings: OptimSettings, step: int, steps: int) -> None:
+    """Says so where a run that resumes at step would make all steps that are left at the floor."""
+    if settings.schedule in ("linear", "cosine") and 0 < settings.decay_steps <= step < steps:
+        print(
+            f"The learning rate had decayed to its floor by step {settings.decay_steps:,}, and the steps up to "
+            f"{steps:,} stay there; optim.decay_steps={steps} decays anew.",
+            file=sys.stderr,
+        )

@@ -1,4 +1,4 @@
-"""What is compared does the same work."""
+"""What the benchmark compares does the same work."""
 
 from statistics import median
 
@@ -9,24 +9,24 @@ from mfcc_wavenet.bench import __main__, generate
 
 
 def test_three_ways_generate_the_same():
-    """The naive re-run, the torch loop and ours, of a network that is not trained: two hops, all alike."""
-    model = generate.network("baseline")
+    """The naive re-run, the torch loop and cached generation by an untrained network: two hops, all equal."""
+    model = generate.untrained_model("baseline")
     naive = generate.naive(model, 320)
     np.testing.assert_array_equal(generate.torch_loop(model, 320), naive)
-    for stream in generate.ours(model, streams=2, cores=2)(1):  # the first hop is spoken already
-        np.testing.assert_array_equal(stream, naive[160:])
+    for codes in generate.cached_generation(model, batch_size=2, num_threads=2)(1):  # after the first hop
+        np.testing.assert_array_equal(codes, naive[160:])
 
 
-def test_the_bound_is_above_what_is_reached():
-    """No way is faster than the machine allows; the weights of the step are those of the network."""
-    model = generate.network("baseline")
+def test_generation_is_below_its_roofline():
+    """And the weights of a step are those of the network."""
+    model = generate.untrained_model("baseline")
     row = generate.Row("baseline", 1, 1, 5)
-    assert generate._weights_in_step(model) == 10 * 192 * 128 + 9 * 64 * 96 + 960 * 128 + 128 * 128 + 128 * 256
-    go_on = generate.ours(model, row.streams, row.cores)
-    rates, bounds = generate.in_turns(
-        lambda: row.hops * 160 / generate.seconds(lambda: go_on(row.hops)), lambda: generate.fastest(model, 1, 1)
+    assert generate._weights_per_step(model) == 10 * 192 * 128 + 9 * 64 * 96 + 960 * 128 + 128 * 128 + 128 * 256
+    advance = generate.cached_generation(model, row.batch_size, row.num_threads)
+    rates, rooflines = generate.interleaved(
+        lambda: row.hops * 160 / generate.seconds(lambda: advance(row.hops)), lambda: generate.roofline(model, 1, 1)
     )
-    assert median(rates) < median(bounds)
+    assert median(rates) < median(rooflines)
 
 
 def test_an_unknown_benchmark_is_refused(monkeypatch, capsys):

@@ -259,6 +259,7 @@ def test_tables_are_sorted_by_a_click(shown):
     assert shown.js(names) == [before[1], before[0], before[2]]  # </script>..., x, z
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("metrics", [1, 18])
 def test_twenty_runs_make_a_page_that_is_small_and_opens_at_once(metrics, tmp_path):
     """5,000 rows of each: below 5 MB, with one metric or with all that a run logs, and drawn within two seconds."""

@@ -1,13 +1,28 @@
 """Files are written whole or not at all, and names become the names of files."""
 
 import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.disks import files_of_at_most
+from support.owners import HOLD
+from support.settings import ROOT
 
-from mfcc_wavenet.config.files import MAX_NAME_CHARACTERS, replacing, slug, write_json, write_text
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import (
+    MAX_NAME_CHARACTERS,
+    owned,
+    refuse_overwriting,
+    replacing,
+    slug,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -42,3 +57,57 @@ def test_a_slug_is_a_name_that_a_shell_reads_as_it_stands(name):
 def test_long_names_stay_different():
     names = ["x" * 300 + end for end in ("a", "b")]
     assert slug(names[0]) != slug(names[1]) and len(slug(names[0])) == MAX_NAME_CHARACTERS
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """Another process that owns tmp_path/.lock."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline() == "mine\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_owner_learns_who_the_first_is(tmp_path, owner):
+    """A folder has one owner at a time; the sentence names its process."""
+    expected = rf"^The folder is in use by process {owner.pid} on .*stop it\.$"
+    with pytest.raises(UserError, match=expected), owned(tmp_path / ".lock", "The folder"):
+        pass
+
+
+def test_a_killed_owner_leaves_no_lock(tmp_path, owner):
+    owner.kill()
+    owner.wait()
+    with owned(tmp_path / ".lock", "The folder"):
+        assert (tmp_path / ".lock").exists()
+    assert os.listdir(tmp_path) == []
+
+
+def test_who_waits_goes_on_when_the_owner_ends(tmp_path, owner, capsys):
+    threading.Timer(0.5, owner.kill).start()
+    with owned(tmp_path / ".lock", "The folder", wait=True):
+        assert f"process {owner.pid}" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_regular_files_are_replaced(tmp_path):
+    """Not a device, not even by root; a link stays one, and what it leads to is replaced."""
+    with pytest.raises(OSError, match="not a regular file"):
+        write_text(Path("/dev/null"), "x")
+    with pytest.raises(OSError, match="not a regular file"):
+        write_text(tmp_path, "x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_text(tmp_path / "link", "x")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_text() == "x"
+
+
+def test_what_is_read_is_not_written_to(tmp_path):
+    """By whatever name it is given."""
+    (tmp_path / "file").write_text("original")
+    (tmp_path / "link").symlink_to("file")
+    for output in (tmp_path / "file", tmp_path / "link", tmp_path / "x" / ".." / "file"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="is what is read"):
+            refuse_overwriting(output, [tmp_path / "nothing", tmp_path / "file"])
+    refuse_overwriting(tmp_path / "other", [tmp_path / "file"])

@@ -66,12 +66,12 @@ def test_plain_settings_parse_to_themselves(override):
 def test_an_unknown_key_is_refused_with_near_ones(typo, near_ones):
     """Or, where nothing is near, with all there are in its group."""
     sentence = refused(changed(**{typo: 1}))
-    assert typo.replace("__", ".") + " is no setting" in sentence and near_ones in sentence
+    assert typo.replace("__", ".") + " is not a setting" in sentence and near_ones in sentence
 
 
 def test_an_unknown_group_is_refused_with_near_ones():
     """A checkpoint's settings, say, of another project."""
-    assert "wavnet is no setting; did you mean wavenet" in refused(DEFAULTS | {"wavnet": {}})
+    assert "wavnet is not a setting; did you mean wavenet" in refused(DEFAULTS | {"wavnet": {}})
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_numbers_arrive_exactly_also_as_text(rate, steps):
 def test_the_command_is_parsed_alike():
     """Its keys have no group in front."""
     assert parse_group(Command, COMMAND, "").temperature == 0.0
-    for wrong, sentence in (({"mod": "x"}, "mod is no setting; did you mean mode"), ({"restart": 3.5}, "restart: ")):
+    for wrong, sentence in (({"mod": "x"}, "mod is not a setting; did you mean mode"), ({"restart": 3.5}, "restart: ")):
         with pytest.raises(UserError, match=sentence):
             parse_group(Command, COMMAND | wrong, "")
 

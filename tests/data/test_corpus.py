@@ -75,7 +75,8 @@ def test_sub_folders_are_speakers(tmp_path):
     assert list(zip(corpus.speakers, corpus.names)) == named
     assert corpus.speaker_index(("audio", "bob", "ann")) == [2, 2, 1, 0]
     sentence = refused(corpus.speaker_index, ("ann", "audio"))
-    assert "'bob'" in sentence and "ann, audio" in sentence and "catalog" in sentence
+    assert "'bob'" in sentence and "but on ann, audio" in sentence and "manifest" in sentence
+    assert corpus.speaker_index(None) == [0, 0, 0, 0]  # of a model that is not conditioned on them
 
 
 def test_a_list_of_files_keeps_its_order(tmp_path):
@@ -85,12 +86,12 @@ def test_a_list_of_files_keeps_its_order(tmp_path):
     assert find_sources(files) == [Source(Path(files[0]), "z"), Source(Path(files[1]), "a")]
 
 
-def test_a_catalog_names_speakers_freely(tmp_path):
-    """Paths are relative to the catalog, or absolute; empty lines are nothing."""
+def test_a_manifest_names_speakers_freely(tmp_path):
+    """Paths are relative to the manifest, or absolute; empty lines are nothing."""
     audio = folder_of(tmp_path, "x/1.wav", "x/2.wav")
-    catalog = audio / "catalog.tsv"
-    catalog.write_text(f"Ann Onym\tx/2.wav\n\nbob\t{audio / 'x/1.wav'}\n")
-    corpus = prepare_from(tmp_path, catalog)
+    manifest = audio / "manifest.tsv"
+    manifest.write_text(f"Ann Onym\tx/2.wav\n\nbob\t{audio / 'x/1.wav'}\n")
+    corpus = prepare_from(tmp_path, manifest)
     assert list(zip(corpus.speakers, corpus.names)) == [("Ann Onym", "2"), ("bob", "1")]
 
 
@@ -108,16 +109,16 @@ def test_the_demonstration_corpus_comes_with_the_package():
         ("ann\t", ["line 3", "no file"]),
     ],
 )
-def test_a_bad_line_of_a_catalog_is_named_by_its_number(tmp_path, line, words):
+def test_a_bad_line_of_a_manifest_is_named_by_its_number(tmp_path, line, words):
     """Counted as an editor counts, empty lines included."""
     audio = folder_of(tmp_path, "x/1.wav")
-    (audio / "catalog").write_text(f"ann\tx/1.wav\n\n{line}\nbob\tx/1.wav\n")
-    sentence = refused(prepare_from, tmp_path, audio / "catalog")
-    assert all(word in sentence for word in [*words, str(audio / "catalog")])
+    (audio / "manifest").write_text(f"ann\tx/1.wav\n\n{line}\nbob\tx/1.wav\n")
+    sentence = refused(prepare_from, tmp_path, audio / "manifest")
+    assert all(word in sentence for word in [*words, str(audio / "manifest")])
 
 
 def test_a_root_without_audio_is_refused(tmp_path):
-    """Missing, an empty list, an empty folder, an empty catalog, no text: each has its own sentence."""
+    """Missing, an empty list, an empty folder, an empty manifest, no text: each has its own sentence."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "blank.tsv").write_text("\n \n")
     (tmp_path / "noise.bin").write_bytes(b"\xff\xfe\x80" * 9)
@@ -125,7 +126,7 @@ def test_a_root_without_audio_is_refused(tmp_path):
     assert "no such file or folder" in refused(prepare_from, tmp_path, tmp_path / "nowhere")
     assert "data.root is empty" in refused(prepare_from, tmp_path)
     assert "holds no audio file (" in refused(prepare_from, tmp_path, tmp_path / "empty")
-    assert "the catalog is empty" in refused(prepare_from, tmp_path, tmp_path / "blank.tsv")
+    assert "the manifest is empty" in refused(prepare_from, tmp_path, tmp_path / "blank.tsv")
     assert "neither audio" in refused(prepare_from, tmp_path, tmp_path / "noise.bin")
     assert "shorter than one hop of 160" in refused(prepare_from, tmp_path, SENTENCES[0], seconds=0.009)
     assert not list((tmp_path / "prepared").glob("*/index.json"))

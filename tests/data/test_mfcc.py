@@ -65,22 +65,22 @@ def signals() -> dict[str, np.ndarray]:
 
 @st.composite
 def any_settings(draw, **fixed) -> FeatureSettings:
-    n_fft = 2 * draw(st.integers(16, 512))
+    n_fft = fixed.get("n_fft", 2 * draw(st.integers(16, 512)))
     win_length = draw(st.integers(n_fft // 8, n_fft))
     # Up to a quarter of n_fft, every filter has a bin well inside; beyond, some are empty.
-    n_mels = draw(st.integers(1, min(128, n_fft // 4)))
-    drawn = FeatureSettings(
-        sample_rate=draw(st.sampled_from([8000, 16000, 22050])),
-        n_fft=n_fft,
-        win_length=win_length,
-        hop_length=draw(st.integers(max(32, win_length // 4), max(32, win_length))),
-        n_mels=n_mels,
-        n_mfcc=draw(st.integers(1, n_mels)),
-        delta_order=draw(st.integers(0, 2)),
-        delta_width=draw(st.sampled_from([3, 5, 9])),
-        backend="librosa",
-    )
-    return dataclasses.replace(drawn, **fixed)
+    n_mels = fixed.get("n_mels", draw(st.integers(1, min(128, n_fft // 4))))
+    drawn = {
+        "sample_rate": draw(st.sampled_from([8000, 16000, 22050])),
+        "n_fft": n_fft,
+        "win_length": win_length,
+        "hop_length": draw(st.integers(max(32, win_length // 4), max(32, win_length))),
+        "n_mels": n_mels,
+        "n_mfcc": draw(st.integers(1, n_mels)),
+        "delta_order": draw(st.integers(0, 2)),
+        "delta_width": draw(st.sampled_from([3, 5, 9])),
+        "backend": "librosa",
+    }
+    return FeatureSettings(**drawn | fixed)
 
 
 def examples(count: int):

@@ -63,9 +63,11 @@ def test_a_preparation_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGXFSZ
-    (remains,) = (tmp_path / "prepared").iterdir()
+    (remains,) = (tmp_path / "prepared").glob(".preparing-*")
     assert (remains / "codes.bin").stat().st_size > 0
-    assert prepare_from(tmp_path, audio).digest == whole.digest
+    again = prepare_from(tmp_path, audio)
+    assert again.digest == whole.digest
+    assert list((tmp_path / "prepared").iterdir()) == [again.folder]
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
@@ -92,3 +94,10 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "prepared").write_text("a file")
     sentence = refused(prepare_from, tmp_path, SENTENCES[0])
     assert str(tmp_path / "prepared") in sentence and "data.prepared=FOLDER" in sentence
+
+
+def test_names_are_unique_whatever_the_files_are_called(tmp_path):
+    """Also where a file is called as another one would be named, and where its name is not text."""
+    audio = folder_of(tmp_path, "a/x-2.wav", "b/x.wav", "c/x.wav", "d/x.wav", "e/x-3.wav")
+    os.rename(audio / "e" / "x-3.wav", os.fsencode(audio / "e") + b"/\xff.wav")
+    assert prepare_from(tmp_path, audio).names == ["x-2", "x", "x-3", "x-4", "\ufffd"]

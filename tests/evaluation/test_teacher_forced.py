@@ -6,27 +6,6 @@ import torch
 
 from mfcc_wavenet.data.batch import Position
 from mfcc_wavenet.evaluation import free_running, teacher_forced
-from mfcc_wavenet.training.chassis import Chassis
-
-
-@pytest.fixture(scope="module")
-def inverted(tmp_path_factory):
-    """A Chassis trained to zero error on the first 0.1 s, in some 500 steps of a narrow network."""
-    from support.settings import compose_settings
-
-    folder = tmp_path_factory.mktemp("inverted")
-    chassis = Chassis(
-        compose_settings(
-            "data.seconds=0.1", f"data.prepared={folder / 'prepared'}", "tracking.mode=disabled",
-            "upsampling.frame_channels=[64]", "upsampling.channels=16", "wavenet.residual_channels=32",
-            "wavenet.gate_channels=32", "wavenet.layers_per_block=4", "window.samples=200", "train.steps=1500",
-            "optim.decay_steps=1500", "train.evaluate_interval=50", "train.checkpoint_interval=0",
-            "train.sample_interval=0",
-        ),
-        folder,
-    )  # fmt: skip
-    results = chassis.train()
-    return chassis, results
 
 
 def test_zero_wrong_is_reproduced_bit_for_bit(inverted):

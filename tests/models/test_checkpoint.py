@@ -2,54 +2,20 @@
 
 import os
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.checkpoints import SETTINGS, built, checkpoint, content_of, refused
 from support.disks import file_system, files_of_at_most
-from support.settings import SMALL, compose_settings
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import plain
-from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.data.statistics import Statistics
-from mfcc_wavenet.models.base import Model
-from mfcc_wavenet.models.build import build_model
-from mfcc_wavenet.models.checkpoint import FORMAT, MARK, Checkpoint, digest, load, load_weights, save
-
-SETTINGS = compose_settings(*SMALL)
-
-
-def checkpoint(seed: int = 0, training: bool = True) -> Checkpoint:
-    """Of a model that is not trained; in the training state is one value of each kind that there is."""
-    torch.manual_seed(seed)
-    model = built(SETTINGS)
-    draws = np.random.default_rng(seed).normal(size=(2, SETTINGS.features.channels)).astype(np.float32)
-    state = {
-        "optimizer": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(4)}},
-        "random": torch.get_rng_state(),
-        "averaged_steps": None,
-        "history": [{"step": 5, "loss": 0.1}, {"step": 10, "loss": float("inf")}],
-        "run_id": "abc",
-    }
-    statistics = Statistics(draws[0], np.abs(draws[1]))
-    return Checkpoint(SETTINGS, ("bob", "ann"), statistics, model.state_dict(), state if training else None)
-
-
-def built(settings: Settings) -> Model:
-    return build_model(settings, Geometry.of(settings.features, settings.upsampling, settings.wavenet), speakers=2)
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(UserError) as error:
-        load(path)
-    sentence = str(error.value)
-    assert str(path) in sentence and "\n" not in sentence and sentence.endswith(".")
-    return sentence
-
+from mfcc_wavenet.models.checkpoint import FORMAT, MARK, digest, load, load_weights, save
+from mfcc_wavenet.training.chassis import Chassis
 
 # --- there and back -------------------------------------------------------------------------------
 
@@ -234,3 +200,62 @@ def test_code_in_a_checkpoint_never_runs(tmp_path):
     assert "could run code, so it was not opened" in refused(path)
     torch.load(path, weights_only=False)
     assert marker.exists()
+
+
+# --- contents that would make noise ---------------------------------------------------------------
+
+
+def doubled(depth: int) -> dict:
+    """2 ** depth values, in a file of a few kilobytes."""
+    value: dict = {"x": 1}
+    for _ in range(depth):
+        value = {"a": value, "b": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["weights"]["wavenet.logits.bias"].fill_(torch.nan), "weight wavenet.logits.bias is not finite"),
+        (lambda c: c.update(std=torch.zeros_like(c["std"])), "std is not above 0"),
+        (lambda c: c.update(std=-c["std"]), "std is not above 0"),
+        (lambda c: c.update(mean=c["mean"] * torch.inf), "mean is not a finite number"),
+        (lambda c: c.update(mean=c["mean"][:5]), "mean is not a finite number for each of 39 channels"),
+        (lambda c: c.update(speakers=[]), "no speakers"),
+        (lambda c: c.update(speakers=[1, 2]), "no speakers"),
+        (lambda c: c.update(weights=[1, 2]), "no attribute"),
+        (lambda c: c.update(training=[1]), "training state is not a mapping"),
+        (lambda c: c["settings"]["features"].update(sample_rate=0), "features.sample_rate is 0"),
+        (lambda c: c["settings"].update(train=doubled(60)), "not plain values"),
+        (lambda c: c["settings"]["wavenet"].update(residual_channels=10**9), "need"),
+    ],
+)
+def test_values_that_would_make_noise_are_refused(tmp_path, change, words):
+    """When the file is read, or its model built: not a second of audio of it."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    content = content_of(path)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(UserError, match=words):
+        load(path).model()
+
+
+def test_a_file_that_would_grow_is_not_read(tmp_path):
+    """A zip of zeros: kilobytes that inflate to gigabytes."""
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**7))
+    assert path.stat().st_size < 10**5 and "would grow when it is read" in refused(path)
+
+
+@pytest.mark.parametrize("missing", ["weights", "optimizer", "metrics", "position", "step"])
+def test_a_damaged_training_state_is_one_sentence(tmp_path, missing):
+    """Resuming says so; the weights can still be used."""
+    chassis = Chassis(replace(SETTINGS, data=replace(SETTINGS.data, prepared=str(tmp_path / "prepared"))), tmp_path)
+    chassis.save()
+    whole = load(chassis.checkpoint_path)
+    damaged = replace(whole, training={name: value for name, value in whole.training.items() if name != missing})
+    with pytest.raises(UserError, match="training state is damaged"):
+        Chassis(chassis.settings, tmp_path, damaged)
+    assert damaged.model().geometry == chassis.geometry

@@ -32,7 +32,7 @@ def test_rows_can_be_read_while_they_are_written(tmp_path):
         append_row(path, {"step": step, "score": 1 / step})
     path.write_text(path.read_text() + '{"step": 20, "score')
     assert [row["step"] for row in logged_rows(path)] == [5, 10, 15]
-    forget_rows_after(path, 10)
+    forget_rows_after(path, 10, None)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 10]
 
 

@@ -14,6 +14,7 @@ from mfcc_wavenet.config.experiments import EXPERIMENTS
 from mfcc_wavenet.config.files import CHECKPOINT, RESULTS
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import Settings, UpsamplingSettings, WavenetSettings, WindowSettings
+from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.modes import pin
 from mfcc_wavenet.runs import records
@@ -211,6 +212,38 @@ def test_a_checkpoint_that_is_too_large_for_git_is_not_pinned(finished, tmp_path
     with pytest.raises(UserError, match=r"has 2\d\.\d MiB; a pinned one may have 20 \(weights=float16 halves it\)"):
         records.pin(finished, replace(large, training=None), None, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("weights", ["float16", "bfloat16"])
+def test_an_exact_run_is_pinned_in_half_of_the_bytes(inverted, tmp_path, capsys, weights):
+    """The record says what was measured with the stored weights, the margin included."""
+    chassis, results = inverted
+    pin(chassis.folder, None, tmp_path / "whole", "float32")
+    pin(chassis.folder, None, tmp_path / "half", weights)
+    whole, half = (json.loads((tmp_path / name / RESULTS).read_text()) for name in ("whole", "half"))
+    assert (half["wrong"], half["reproduced"], half["weights"]) == (0, results["samples"], weights)
+    assert 0 < half["margin"] != whole["margin"] == results["margin"]
+    assert half["checkpoint_bytes"] < 0.6 * whole["checkpoint_bytes"]
+    assert f"margin {half['margin']:.2g}, {weights} weights" in capsys.readouterr().out
+    measured = measure(checkpoints.load(tmp_path / "half" / CHECKPOINT))
+    assert {name: measured[name] for name in ("wrong", "reproduced", "margin", "nats")} == {
+        name: half[name] for name in ("wrong", "reproduced", "margin", "nats")
+    }
+
+
+def test_a_run_that_is_exact_only_in_float32_is_not_pinned_in_fewer_bits(inverted, tmp_path):
+    """The same large number in every weight of the head moves no arg-max, but rounds what tells the codes apart."""
+    chassis, results = inverted
+    run = tmp_path / "run"
+    run.mkdir()
+    checkpoint = checkpoints.load(chassis.checkpoint_path)
+    shifted = {"wavenet.logits.weight": checkpoint.weights["wavenet.logits.weight"] + 30}
+    checkpoints.save(run / CHECKPOINT, replace(checkpoint, weights=checkpoint.weights | shifted))
+    (run / RESULTS).write_text(json.dumps(results))
+    with pytest.raises(UserError, match=r"^weights=bfloat16: .*[\d,]+ of 1,600 samples are wrong.*float32 keeps"):
+        pin(run, None, tmp_path / "record", "bfloat16")
+    assert not (tmp_path / "record").exists()
+    pin(run, None, tmp_path / "record", "float32")
 
 
 def test_a_config_that_is_no_yaml_is_one_sentence(tmp_path, monkeypatch):

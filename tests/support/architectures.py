@@ -126,8 +126,8 @@ def corpus(quantization_channels: int = 300, lengths: tuple[int, ...] = LENGTHS)
     for number, (start, stop) in enumerate(pairwise(starts)):
         soundfile.write(folder / f"{number}.wav", audio[start:stop], rate)
         rows.append(f"{SPEAKERS[number % len(SPEAKERS)]}\t{number}.wav")
-    (folder / "catalog.tsv").write_text("\n".join(rows))
-    data = DataSettings(root=(str(folder / "catalog.tsv"),), seconds=None, prepared=str(folder / "prepared"))
+    (folder / "manifest.tsv").write_text("\n".join(rows))
+    data = DataSettings(root=(str(folder / "manifest.tsv"),), seconds=None, prepared=str(folder / "prepared"))
     return prepare(data, FEATURES, quantization_channels)
 
 

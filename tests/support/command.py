@@ -32,10 +32,14 @@ class CommandLine:
         self.capsys = capsys
 
     def __call__(self, line: str) -> Done:
+        return self.words(*shlex.split(line))
+
+    def words(self, *words: str) -> Done:
+        """The words as a shell would hand them over."""
         GlobalHydra.instance().clear()
         self.monkeypatch.chdir(self.folder)
         self.monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # conf/ is looked for beside run.py
-        self.monkeypatch.setattr(sys, "argv", ["run.py", *shlex.split(line)])
+        self.monkeypatch.setattr(sys, "argv", ["run.py", *words])
         self.capsys.readouterr()
         code = 0
         try:

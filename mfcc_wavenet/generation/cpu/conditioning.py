@@ -1,7 +1,7 @@
-"""Conditioning, ahead of the loop over samples: from frames to what the network is told at each sample.
+"""Conditioning, computed before the loop over samples: from frames to one vector per sample.
 
-The layers are those of models/upsampling.py, each as one product over windows of its input, with the arithmetic of
-gemm.py: what a sample is told is the same, to the last bit, whichever block it is computed in, and faster.
+The layers are those of models/upsampling.py, each as one gemm over windows of its input (im2col without the copy). It
+is faster than torch's, and a sample's conditioning is the same to the last bit, whichever block it is computed in.
 """
 
 import copy
@@ -13,23 +13,26 @@ from torch import Tensor
 from torch.nn import functional
 
 from mfcc_wavenet.config.geometry import Span
-from mfcc_wavenet.generation.cpu.gemm import PANEL, multiply, pack
+from mfcc_wavenet.generation.cpu.gemm import PANEL, gemm, pack
+from mfcc_wavenet.models import upsampling
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
-from mfcc_wavenet.models.upsampling import TransposedConvolution
 
 
 class Conditioner:
-    """The upsampling of a model, packed, and its speakers."""
+    """The packed upsampling of a model, and its speaker embedding."""
 
     def __init__(self, model: MfccInverter):
         self.geometry = model.geometry
-        upsampling = copy.deepcopy(model.upsampling).cpu().requires_grad_(False)
-        self.frame_layers = [_Windows(layer.weight.movedim(1, 2), layer.bias) for layer in upsampling.frame_layers]
-        self.stages = [_Stage(stage) for stage in upsampling.stages]
+        layers = copy.deepcopy(model.upsampling).cpu().requires_grad_(False)
+        self.frame_layers = [_Convolution(layer.weight.movedim(1, 2), layer.bias) for layer in layers.frame_layers]
+        self.stages = [_TransposedConvolution(stage) for stage in layers.stages]
         self.speakers = None if model.speaker is None else model.speaker.weight.detach().cpu().numpy()
 
     def __call__(self, frames: Float[np.ndarray, "F K"], speaker: int, samples: Span) -> Float[np.ndarray, "T C"]:
-        """What the network is told at each sample of a span; frames: those of geometry.frame_span(samples)."""
+        """The conditioning of each sample of a span.
+
+        frames: (F, K), normalised, those of geometry.frame_span(samples); returns (T, C), T = stop - start.
+        """
         x = frames
         for layer in self.frame_layers:
             x = np.maximum(layer(x), 0)
@@ -42,34 +45,34 @@ class Conditioner:
         return np.hstack([upsampled, np.broadcast_to(self.speakers[speaker], (len(upsampled), self.speakers.shape[1]))])
 
 
-class _Windows:
-    """One product for every window of a few vectors."""
+class _Convolution:
+    """A convolution over (T, C) without padding: one gemm over all windows of W vectors."""
 
     def __init__(self, weight: Float[Tensor, "R W C"], bias: Float[Tensor, " R"]):
-        self.rows, self.length, _ = weight.shape
+        self.rows, self.kernel_size, _ = weight.shape
         self.panels = pack(weight.flatten(1).numpy())
         self.bias = np.pad(bias.numpy(), (0, -self.rows % PANEL))[None]
 
     def __call__(self, x: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "windows R"]:
         _, channels = x.shape
-        windows = sliding_window_view(np.ravel(x), self.length * channels)[::channels]
+        windows = sliding_window_view(np.ravel(x), self.kernel_size * channels)[::channels]
         out = np.empty((len(windows), self.bias.shape[1]), np.float32)
-        multiply(out, self.bias, self.panels, windows)
+        gemm(out, self.bias, self.panels, windows)
         return out[:, : self.rows]
 
 
-class _Stage:
-    """A transposed convolution: the samples of one stride, from as many vectors as meet in them."""
+class _TransposedConvolution:
+    """A transposed convolution as a convolution that makes the samples of one stride from the vectors that they see."""
 
-    def __init__(self, stage: TransposedConvolution):
+    def __init__(self, stage: upsampling.TransposedConvolution):
         self.kernel_size, self.stride, self.overlap = stage.kernel_size, stage.stride, stage.overlap
         kernel = stage.kernel.weight.unflatten(0, (stage.kernel_size, -1))  # kernel_size, D, C
         kernel = functional.pad(kernel, (0, 0, 0, 0, 0, stage.overlap * stage.stride - stage.kernel_size))
-        late = kernel.unflatten(0, (stage.overlap, stage.stride)).flip(0)  # overlap, stride, D, C: the latest last
-        self.windows = _Windows(late.flatten(1, 2).movedim(0, 1), stage.bias.repeat(stage.stride))
+        taps = kernel.unflatten(0, (stage.overlap, stage.stride)).flip(0)  # overlap, stride, D, C: the latest last
+        self.convolution = _Convolution(taps.flatten(1, 2).movedim(0, 1), stage.bias.repeat(stage.stride))
 
     def __call__(self, x: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "S D"]:
-        before = np.zeros((self.overlap - 1, x.shape[1]), np.float32)
-        blocks = self.windows(np.concatenate([before, x]))
-        samples = blocks.reshape(len(x) * self.stride, -1)
+        padding = np.zeros((self.overlap - 1, x.shape[1]), np.float32)
+        strides = self.convolution(np.concatenate([padding, x]))  # T, stride * D
+        samples = strides.reshape(len(x) * self.stride, -1)
         return samples[self.kernel_size - self.stride :]

@@ -1,7 +1,7 @@
-"""Compiled functions that are kept on disk until one of the files changes that they are compiled from.
+"""Compiled functions, cached on disk until one of the files that they are compiled from changes.
 
-numba's own cache looks at the file that a function stands in alone, and would go on with what has been inlined from
-an older version of the others.
+numba's own cache only checks the file that a function is defined in, and would keep using machine code into which an
+older version of the other files has been inlined.
 """
 
 import hashlib
@@ -10,13 +10,17 @@ from pathlib import Path
 from numba import njit
 from numba.core.caching import FunctionCache
 
-TOGETHER = ("barrier.py", "gemm.py", "sample_loop.py")
+# All files whose code numba compiles: any function of one may be inlined into a function of another.
+COMPILED_FILES = ("barrier.py", "gemm.py", "sample_loop.py")
 
-_version = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in TOGETHER)).hexdigest()
+_digest = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in COMPILED_FILES)).hexdigest()
 
 
 def compiled(function):
-    """For functions that are called from Python; what they call needs no more than njit(forceinline=True)."""
+    """njit with this cache, for functions that Python calls; for those that they call, njit(forceinline=True) will do.
+
+    They release the GIL.
+    """
     dispatcher = njit(nogil=True)(function)
     dispatcher._cache = _Cache(function)  # where njit(cache=True) puts numba's own
     return dispatcher
@@ -24,4 +28,4 @@ def compiled(function):
 
 class _Cache(FunctionCache):
     def _index_key(self, signature, codegen):
-        return *super()._index_key(signature, codegen), _version
+        return *super()._index_key(signature, codegen), _digest

@@ -1,42 +1,46 @@
-"""The loop over samples, compiled by numba: products of packed matrices, and little else.
+"""The loop over samples, compiled by numba: packed gemms, and little else.
 
-It runs for any number of streams side by side, on one thread or on a team of them. No sum depends on which: every
-stream's codes are the same, to the last bit of every logit, in any company.
+It generates a batch of utterances in lock step, on one thread or on several. Results are batch-invariant, and the same
+on any number of threads, to the last bit of every logit.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Int64
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from mfcc_wavenet.generation.cpu.barrier import meet, share
-from mfcc_wavenet.generation.cpu.gemm import HALF_PANEL, PANEL, multiply
+from mfcc_wavenet.generation.cpu.barrier import barrier_wait, partition
+from mfcc_wavenet.generation.cpu.gemm import HALF_PANEL, PANEL, gemm
 from mfcc_wavenet.generation.cpu.gemm import fused_multiply_add as fma
 from mfcc_wavenet.generation.cpu.jit import compiled
 
 LOG2_E = np.float32(1.4426950408889634)
-LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # in two parts, so that no digit is lost
+# ln 2 in two parts, of which the first has so few bits that its products with whole numbers are exact (Cody and Waite).
+LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+# Beyond +-60, e^-2x and e^-x leave tanh and the sigmoid at what they are in float32 at 60.
+MAX_EXPONENT = np.float32(60)
 
 
-class Memory(NamedTuple):
-    """What streams remember, and room to work in, for the whole team; GP and CP as in Weights."""
+class Buffers(NamedTuple):
+    """The state of a batch, and workspace; all threads share it. B utterances; the other letters as in Weights."""
 
-    rings: np.ndarray  # (slots, streams, CP): each layer's last inputs, the latest included
-    gated: np.ndarray  # (streams, layers, GP)
-    hidden: np.ndarray  # (streams, ...), as the two below
-    hidden_post: np.ndarray
-    logits: np.ndarray
-    arrivals: np.ndarray  # (1,) int64, where the team meets
+    ring_buffers: Float32[np.ndarray, "ring_positions B CP"]  # each layer's last inputs, the current one included
+    gated: Float32[np.ndarray, "B layers GP"]  # tanh * sigmoid
+    hidden: Float32[np.ndarray, "B SP"]  # the skip sum, after relu
+    hidden_post: Float32[np.ndarray, "B PP"]  # after the post layer and relu
+    logits: Float32[np.ndarray, "B QP"]
+    arrival_count: Int64[np.ndarray, "1"]  # of the barrier
 
 
 @intrinsic
-def _uncounted(_, arrays):
-    """The same tuple of arrays, but without counting who refers to them: with it, every slice costs two locked steps.
+def _without_reference_counts(_, arrays):
+    """The same tuple of arrays, not reference counted: otherwise every slice costs two atomic operations.
 
-    The caller keeps the arrays alive for as long as this is used.
+    The caller keeps the arrays alive for as long as the tuple is used.
     """
 
     def generate(context, builder, signature, arguments):
@@ -51,133 +55,136 @@ def _uncounted(_, arrays):
 
 
 @intrinsic
-def _with_bits(_, bits):
-    """The float that has these bits."""
+def _float_from_bits(_, bits):
     return types.float32(types.int32), lambda context, builder, __, arguments: builder.bitcast(
         *arguments, ir.FloatType()
     )
 
 
 @njit(forceinline=True)
-def _exponential(x):
-    """e^x = 2^k e^r with k whole and |r| < 0.35, without a call, so that loops of it fill vector registers.
+def _exp(x):
+    """e^x = 2^k e^r with k whole and |r| < 0.35, without a call, so that loops over it are vectorised.
 
-    e^r is a polynomial of degree 6 (the Taylor series, exact to 1e-7 there), and 2^k a float whose exponent bits are k.
+    e^r is its Taylor polynomial of degree 6, exact to 1e-7 there, and 2^k the float whose exponent bits are k.
     """
-    y = min(max(x, np.float32(-60)), np.float32(60))  # beyond 60, tanh and sigmoid are what they are at 60
+    y = min(max(x, -MAX_EXPONENT), MAX_EXPONENT)
     whole = np.floor(fma(y, LOG2_E, np.float32(0.5)))
     rest = fma(-whole, LN_2_LOW, fma(-whole, LN_2_HIGH, y))
     series = np.float32(1 / 720)
     for term in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
         series = fma(series, rest, np.float32(term))
-    return series * _with_bits((np.int32(whole) + np.int32(127)) << np.int32(23))
+    return series * _float_from_bits((np.int32(whole) + np.int32(127)) << np.int32(23))
 
 
-@njit(forceinline=True, error_model="numpy")  # asked for a zero before each division, a loop is scalar
+@njit(forceinline=True, error_model="numpy")  # Python's checks every divisor for zero, and is not vectorised
 def _gate(gated, filters, gates):
-    """gated = tanh * sigmoid, from -2x of the filters and -x of the gates."""
+    """gated = tanh(filter) * sigmoid(gate), from filters that hold -2 filter, and gates that hold -gate."""
     one = np.float32(1)
     for row in range(gated.shape[0]):
         # tanh(x) = (1 - e^-2x) / (1 + e^-2x), sigmoid(x) = 1 / (1 + e^-x)
-        tanh, sigmoid = _exponential(filters[row]), _exponential(gates[row])
-        gated[row] = (one - tanh) / ((one + tanh) * (one + sigmoid))
+        exp_filter, exp_gate = _exp(filters[row]), _exp(gates[row])
+        gated[row] = (one - exp_filter) / ((one + exp_filter) * (one + exp_gate))
 
 
 @njit(forceinline=True)
-def _choose(logits, temperature, top_k, draw):
-    """The arg-max, or by inverse transform the code at which the cumulative softmax passes draw."""
+def _sample_from_logits(logits, temperature, top_k, uniform):
+    """The arg-max at temperature 0; above, the code at which the cumulative softmax passes the uniform number."""
     if temperature == 0:
         return np.argmax(logits)
     weights = np.exp((logits - logits.max()) / temperature)
     if 0 < top_k < len(logits):
         weights[logits < np.sort(logits)[-top_k]] = 0
-    passed = np.searchsorted(np.cumsum(weights), draw * weights.sum(), side="right")
-    return min(passed, len(logits) - 1)
+    code = np.searchsorted(np.cumsum(weights), uniform * weights.sum(), side="right")
+    return min(code, len(logits) - 1)
 
 
 @njit(forceinline=True)
-def _slot(weights, layer, time):
-    """Where among all slots the input is that a layer had then."""
+def _ring_position(weights, layer, time):
+    """Where the input that a layer had at that time is in Buffers.ring_buffers."""
     start = weights.ring_starts[layer]
     return start + time % (weights.ring_starts[layer + 1] - start)
 
 
 @njit(forceinline=True)
-def _dense(out, panels, bias, vectors, relu, rank, team):
-    """out = vectors @ matrix.T + bias, or the positive part of that: this thread's rows of out."""
-    begin = share(out.shape[1] // PANEL, rank, team)[0] * PANEL
-    end = begin + len(bias)
-    multiply(out[:, begin:end], bias.reshape(1, -1), panels, vectors)
+def _dense(out, panels, bias, vectors, relu, thread_id, num_threads):
+    """out = vectors @ matrix.T + bias, then relu if asked for: this thread's rows of out."""
+    start = partition(out.shape[1] // PANEL, thread_id, num_threads)[0] * PANEL
+    stop = start + len(bias)
+    gemm(out[:, start:stop], bias.reshape(1, -1), panels, vectors)
     if relu:
-        for stream in range(out.shape[0]):
-            for row in range(begin, end):
-                out[stream, row] = max(out[stream, row], np.float32(0))
+        for utterance in range(out.shape[0]):
+            for row in range(start, stop):
+                out[utterance, row] = max(out[utterance, row], np.float32(0))
 
 
 @njit(forceinline=True)
-def _add_tap(both, weights, rings, layer, tap, time):
-    """What one of a layer's inputs adds to this thread's filters and gates, (streams, layers, rows)."""
+def _add_tap(activations, weights, ring_buffers, layer, tap, time):
+    """Adds one tap of a layer's dilated convolution to this thread's activations (B, layers, rows)."""
     later_taps = weights.gates.shape[1] - 1 - tap
-    inputs = rings[_slot(weights, layer, time - later_taps * weights.dilations[layer])]
-    multiply(both[:, layer], both[:, layer], weights.gates[layer, tap], inputs)
+    inputs = ring_buffers[_ring_position(weights, layer, time - later_taps * weights.dilations[layer])]
+    gemm(activations[:, layer], activations[:, layer], weights.gates[layer, tap], inputs)
 
 
 @compiled
-def sample(codes, last, first, conditioning, draws, temperature, top_k, weights, memory, ahead, rank, team):
-    """Fills in the codes of the positions from first on; every thread of the team calls it, with its rank.
+def sample_loop(
+    codes, last, first, conditioning, uniforms, temperature, top_k, weights, buffers, projection, thread_id, num_threads
+):
+    """Fills in the codes of the positions from first on. Every thread calls it, with its own thread_id.
 
-    codes: (streams, positions); those before 0 are the silence that only has to be remembered, and stay as they are;
-    last: (streams,), the codes before the first position; conditioning: what the network is told, (positions *
-    streams, channels); draws: in [0, 1), as codes. weights and ahead are this thread's; ahead: room for what
-    conditioning adds to filters and gates, at a few positions, (positions * streams, layers, rows).
+    codes: (B, positions); those at negative positions are the silence before the utterance, which only has to pass
+    through the network, and stay as they are; last: (B,), the codes before the first position; conditioning: (positions
+    * B, channels); uniforms: (B, positions), random numbers in [0, 1). weights and projection are this thread's;
+    projection: (rows, layers, rows of gates), workspace for the precomputed conditioning projection of a few positions
+    (nv-wavenet's L), rows being a multiple of B.
     """
-    weights, memory = _uncounted(weights), _uncounted(memory)
-    conditioning, draws, ahead = _uncounted((conditioning, draws, ahead))
-    streams, positions = codes.shape
+    weights, buffers = _without_reference_counts(weights), _without_reference_counts(buffers)
+    conditioning, uniforms, projection = _without_reference_counts((conditioning, uniforms, projection))
+    batch_size, positions = codes.shape
     layers, latest_tap = weights.dilations.shape[0], weights.gates.shape[1] - 1
+    projection_rows, _, gate_rows = projection.shape
+    half = gate_rows // 2
     quantization_channels = weights.embedding.shape[0]
-    at_once, _, rows = ahead.shape
-    first_channel = share(memory.rings.shape[2] // PANEL, rank, team)[0] * PANEL
+    first_channel = partition(buffers.ring_buffers.shape[2] // PANEL, thread_id, num_threads)[0] * PANEL
     channels = slice(first_channel, first_channel + weights.residuals.shape[1] * PANEL)  # this thread's
-    first_gate = share(memory.gated.shape[2] // HALF_PANEL, rank, team)[0] * HALF_PANEL
+    first_gate = partition(buffers.gated.shape[2] // HALF_PANEL, thread_id, num_threads)[0] * HALF_PANEL
     last = last.copy()
     for position in range(positions):
         time = first + position
-        inputs = memory.rings[_slot(weights, 0, time)]
-        for stream in range(streams):
-            inputs[stream, channels] = weights.embedding[last[stream], channels]
-        here = position * streams % at_once
-        if here == 0:
-            told = conditioning[position * streams :][:at_once]
-            start = weights.gate_biases.reshape(1, -1)
-            multiply(ahead[: len(told)].reshape(len(told), -1), start, weights.conditioning, told)
-        both = ahead[here : here + streams]
+        inputs = buffers.ring_buffers[_ring_position(weights, 0, time)]
+        for utterance in range(batch_size):
+            inputs[utterance, channels] = weights.embedding[last[utterance], channels]
+        row = position * batch_size % projection_rows
+        if row == 0:
+            upcoming = conditioning[position * batch_size :][:projection_rows]
+            projected = projection[: len(upcoming)].reshape(len(upcoming), -1)
+            gemm(projected, weights.gate_biases.reshape(1, -1), weights.conditioning, upcoming)
+        activations = projection[row : row + batch_size]
         for layer in range(layers):
-            # The other threads still work at the latest input, but not at those before.
+            # The other threads may still be writing the current input; the earlier ones are complete.
             for tap in range(latest_tap):
-                _add_tap(both, weights, memory.rings, layer, tap, time)
-            meet(memory.arrivals, team)
-            _add_tap(both, weights, memory.rings, layer, latest_tap, time)
-            for stream in range(streams):
-                gated = memory.gated[stream, layer, first_gate : first_gate + rows // 2]
-                _gate(gated, both[stream, layer, : rows // 2], both[stream, layer, rows // 2 :])
-            meet(memory.arrivals, team)
+                _add_tap(activations, weights, buffers.ring_buffers, layer, tap, time)
+            barrier_wait(buffers.arrival_count, num_threads)
+            _add_tap(activations, weights, buffers.ring_buffers, layer, latest_tap, time)
+            for utterance in range(batch_size):
+                gated = buffers.gated[utterance, layer, first_gate : first_gate + half]
+                _gate(gated, activations[utterance, layer, :half], activations[utterance, layer, half:])
+            barrier_wait(buffers.arrival_count, num_threads)
             if layer < layers - 1:
-                outputs = memory.rings[_slot(weights, layer + 1, time)]
+                outputs = buffers.ring_buffers[_ring_position(weights, layer + 1, time)]
                 residuals = weights.residuals[layer]
-                multiply(outputs[:, channels], inputs[:, channels], residuals, memory.gated[:, layer])
+                gemm(outputs[:, channels], inputs[:, channels], residuals, buffers.gated[:, layer])
                 inputs = outputs
         if time < 0:
             continue
-        all_gated = memory.gated.reshape(streams, -1)
-        _dense(memory.hidden, weights.skip, weights.skip_bias, all_gated, True, rank, team)
-        meet(memory.arrivals, team)
-        _dense(memory.hidden_post, weights.post, weights.post_bias, memory.hidden, True, rank, team)
-        meet(memory.arrivals, team)
-        _dense(memory.logits, weights.logits, weights.logits_bias, memory.hidden_post, False, rank, team)
-        meet(memory.arrivals, team)
-        for stream in range(streams):
-            logits = memory.logits[stream, :quantization_channels]
-            last[stream] = _choose(logits, temperature, top_k, draws[stream, position])
-        if rank == 0:
+        all_gated = buffers.gated.reshape(batch_size, -1)
+        _dense(buffers.hidden, weights.skip, weights.skip_bias, all_gated, True, thread_id, num_threads)
+        barrier_wait(buffers.arrival_count, num_threads)
+        _dense(buffers.hidden_post, weights.post, weights.post_bias, buffers.hidden, True, thread_id, num_threads)
+        barrier_wait(buffers.arrival_count, num_threads)
+        _dense(buffers.logits, weights.logits, weights.logits_bias, buffers.hidden_post, False, thread_id, num_threads)
+        barrier_wait(buffers.arrival_count, num_threads)
+        for utterance in range(batch_size):
+            logits = buffers.logits[utterance, :quantization_channels]
+            last[utterance] = _sample_from_logits(logits, temperature, top_k, uniforms[utterance, position])
+        if thread_id == 0:
             codes[:, position] = last

@@ -1,4 +1,4 @@
-"""Conditioning computed ahead is what the model computes, and no block changes a bit of it."""
+"""Packed conditioning is the model's, and the same to the last bit in whichever blocks it is computed."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -28,7 +28,7 @@ def frames_at(architecture: Architecture, samples: Span) -> np.ndarray:
 
 @examples(30)
 @given(architecture=architectures(), samples=SPANS, speaker=st.integers(0, 1))
-def test_it_is_the_models(architecture, samples, speaker):
+def test_it_is_the_conditioning_of_the_model(architecture, samples, speaker):
     model, frames = architecture.model(), frames_at(architecture, samples)
     geometry = model.geometry
     offset = samples[0] - geometry.upsampled_span(geometry.frame_span(samples))[0]

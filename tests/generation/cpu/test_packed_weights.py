@@ -1,4 +1,4 @@
-"""A team's parts are the whole, and each lies in memory as a step goes through it."""
+"""The partitions of all threads are the whole, and each lies in memory in the order in which a step reads it."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from support.architectures import ARCHITECTURE, Architecture
 
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings, WindowSettings
 from mfcc_wavenet.generation.cpu.gemm import CACHE_LINE, HALF_PANEL, PANEL
-from mfcc_wavenet.generation.cpu.packed_weights import lay_out
+from mfcc_wavenet.generation.cpu.packed_weights import pack_weights
 
 # Channels that fill several panels, and not the last one.
 WAVENET = (
@@ -26,28 +26,28 @@ def rows(panels: np.ndarray) -> np.ndarray:
     return swapped.reshape(*swapped.shape[:-3], -1, swapped.shape[-1])
 
 
-@pytest.mark.parametrize("team", [1, 2, 3, 7])
-def test_the_parts_of_a_team_are_the_whole(team):
-    parts = [lay_out(WAVENET, rank, team) for rank in range(team)]
+@pytest.mark.parametrize("num_threads", [1, 2, 3, 7])
+def test_the_partitions_are_the_whole(num_threads):
+    partitions = [pack_weights(WAVENET, thread_id, num_threads) for thread_id in range(num_threads)]
     for name, linear in (("skip", WAVENET.skip), ("post", WAVENET.post), ("logits", WAVENET.logits)):
-        biases = np.concatenate([getattr(part, f"{name}_bias") for part in parts])
+        biases = np.concatenate([getattr(own, f"{name}_bias") for own in partitions])
         np.testing.assert_array_equal(biases[: linear.out_features], linear.bias.detach())
-    logits = np.concatenate([rows(part.logits) for part in parts])
+    logits = np.concatenate([rows(own.logits) for own in partitions])
     np.testing.assert_array_equal(logits[:300], WAVENET.logits.weight.detach())
     assert (logits[300:] == 0).all() and len(logits) == 320
     for layer, gated in enumerate(WAVENET.layers):
-        halves = [np.split(rows(part.gates[layer]), 2, axis=1) for part in parts]  # taps, rows, C
+        halves = [np.split(rows(own.gates[layer]), 2, axis=1) for own in partitions]  # taps, rows, C
         for half, factor, weight in zip((0, 1), (-2, -1), gated.gate.weight.detach().numpy().reshape(2, 140, -1)):
-            together = np.concatenate([part[half] for part in halves], axis=1)
-            assert together.shape == (3, 140 + -140 % HALF_PANEL, 150)
+            whole = np.concatenate([own[half] for own in halves], axis=1)
+            assert whole.shape == (3, 140 + -140 % HALF_PANEL, 150)
             np.testing.assert_array_equal(
-                together[:, :140].swapaxes(0, 1), factor * weight[:, : 3 * 150].reshape(140, 3, 150)
+                whole[:, :140].swapaxes(0, 1), factor * weight[:, : 3 * 150].reshape(140, 3, 150)
             )
 
 
-def test_a_step_goes_through_memory_in_one_sweep():
+def test_a_step_reads_memory_in_one_sweep():
     """Each matrix begins where the one before it ends."""
-    weights = lay_out(ARCHITECTURE.model().wavenet)
+    weights = pack_weights(ARCHITECTURE.model().wavenet)
     layers = [matrix for pair in zip(weights.gates, weights.residuals) for matrix in pair]
     begin = weights.conditioning.ctypes.data
     assert begin % CACHE_LINE == 0
@@ -57,11 +57,11 @@ def test_a_step_goes_through_memory_in_one_sweep():
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_gates_begin_with_what_residual_biases_come_to(layer):
+def test_residual_biases_are_folded_into_gate_biases(layer):
     """A residual bias is in the inputs of all later layers, at every tap."""
     before = sum(WAVENET.layers[earlier].residual.bias.detach().double() for earlier in range(layer))
     gate = WAVENET.layers[layer].gate
     taps = gate.weight.detach().double()[:, : 3 * 150].reshape(-1, 3, 150).sum(1)
     expected = gate.bias.detach().double() + taps @ (before if layer else 0 * taps[0])
-    biases = lay_out(WAVENET).gate_biases.reshape(3, 2, -1)[layer, :, :140]
+    biases = pack_weights(WAVENET).gate_biases.reshape(3, 2, -1)[layer, :, :140]
     np.testing.assert_allclose(biases / [[-2], [-1]], expected.reshape(2, 140), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,14 @@
+"""`python -m mfcc_wavenet` says which commands there are."""
+
+from mfcc_wavenet.config.errors import UserError, exit_codes
+
+COMMANDS = "python run.py", *(f"python -m mfcc_wavenet.{name}" for name in ("sweep", "compare", "bench", "workspace"))
+
+
+@exit_codes
+def main() -> None:
+    raise UserError(f"There is no command of this name; there are {', '.join(COMMANDS)}.")
+
+
+if __name__ == "__main__":
+    main()

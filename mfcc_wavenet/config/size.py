@@ -1,0 +1,61 @@
+"""What settings take, in numbers of weights and bytes: arithmetic, before anything is allocated."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.settings import Settings
+
+FLOAT_BYTES = 4
+COPIES_IN_TRAINING = 4  # of the weights: themselves, gradients and Adam's two moments
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
+
+
+def count_weights(settings: Settings, speakers: int) -> int:
+    """Numbers that the model learns, biases included."""
+    upsampling, wavenet = settings.upsampling, settings.wavenet
+    widths = [settings.features.channels, *upsampling.frame_channels]
+    frame_layers = sum((before * upsampling.frame_kernel_size + 1) * after for before, after in pairwise(widths))
+    widths = [widths[-1]] + [upsampling.channels] * len(upsampling.strides)
+    stages = sum((width * size + 1) * upsampling.channels for width, size in zip(widths, upsampling.kernel_sizes))
+    layers, residual, gate = wavenet.blocks * wavenet.layers_per_block, wavenet.residual_channels, wavenet.gate_channels
+    inputs = wavenet.kernel_size * residual + upsampling.channels + wavenet.speaker_channels
+    layer_weights = layers * (inputs + 1) * 2 * gate + (layers - 1) * (gate + 1) * residual
+    codes, skip, post = wavenet.quantization_channels, wavenet.skip_channels, wavenet.post_channels
+    head = (layers * gate + 1) * skip + (skip + 1) * post + (post + 1) * codes
+    embeddings = codes * residual + speakers * wavenet.speaker_channels
+    return frame_layers + stages + embeddings + layer_weights + head
+
+
+def training_bytes(settings: Settings, geometry: Geometry) -> int:
+    """What a training step needs at the least: weights, and what every position keeps for the backward pass."""
+    wavenet, window = settings.wavenet, settings.window
+    inputs = wavenet.kernel_size * wavenet.residual_channels + settings.upsampling.channels
+    per_layer = inputs + 3 * wavenet.gate_channels  # and tanh, sigmoid and their product
+    positions = window.batch_size * (window.samples + geometry.receptive_field // 2)  # fewer in each later layer
+    predictions = window.batch_size * window.samples * 2 * wavenet.quantization_channels
+    numbers = COPIES_IN_TRAINING * count_weights(settings, speakers=1)
+    numbers += positions * len(geometry.dilations) * per_layer + predictions
+    return numbers * FLOAT_BYTES
+
+
+def memory_bytes() -> int:
+    """Of this machine, or of the container that this process is in."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
+    return min(machine, int(limit)) if limit.isdigit() else machine
+
+
+def refuse_too_large(needed: int, what: str, there: int | None = None) -> None:
+    """UserError if that many bytes cannot be had; what: the settings that decide, for the sentence.
+
+    there: bytes of the device; None: of this machine.
+    """
+    there = memory_bytes() if there is None else there
+    if needed > there:
+        raise UserError(
+            f"These settings need {needed / 2**30:,.0f} GiB of memory or more, and there are {there / 2**30:,.0f}; "
+            f"a smaller {what} would fit."
+        )

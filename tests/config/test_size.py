@@ -1,0 +1,67 @@
+"""What settings take is known before anything is allocated."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from support.architectures import FEATURES, SPEAKERS, architectures, examples, random_type_checks
+from support.settings import compose_settings
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.size import count_weights, memory_bytes, refuse_too_large, training_bytes
+from mfcc_wavenet.models.build import build_model
+from mfcc_wavenet.training.chassis import Chassis
+
+DEFAULTS = compose_settings()
+
+
+@random_type_checks
+@examples(40)
+@given(architecture=architectures(speaker_channels=(0, 3)))
+def test_weights_are_counted_as_the_model_has_them(architecture):
+    settings = replace(DEFAULTS, features=FEATURES, upsampling=architecture.upsampling, wavenet=architecture.wavenet)
+    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    model = build_model(settings, geometry, len(SPEAKERS))
+    assert count_weights(settings, len(SPEAKERS)) == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_a_longer_window_takes_more():
+    """a39d's 64 windows of 5,000 samples want a large GPU."""
+    settings = compose_settings("experiment=a39d", "data.root=folder")
+    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    assert 30e9 < training_bytes(settings, geometry) < 80e9
+    longer = replace(settings, window=replace(settings.window, samples=10_000))
+    assert training_bytes(longer, geometry) > 1.5 * training_bytes(settings, geometry)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["window.samples=1000000000", "window.batch_size=1000000000", "wavenet.residual_channels=1000000000",
+     "upsampling.channels=1000000000", "upsampling.frame_kernel_size=1000000000000"],
+)  # fmt: skip
+def test_what_no_machine_holds_is_refused_before_it_is_allocated(tmp_path, override):
+    with pytest.raises(UserError, match=r"need [\d,]+ GiB of memory or more, and there are \d+; a smaller .* fit"):
+        Chassis(compose_settings(override, "tracking.mode=disabled", "data.root=/nowhere"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("wavenet.blocks=2000000", "1000 layers"),
+        ("features.delta_width=100000001", "at most 999"),
+        ("features.n_fft=100000000", "at most 65536"),
+        ("train.threads=100000", "at most 1024"),
+        ("train.workers=100000", "at most 1024"),
+    ],
+)
+def test_what_nobody_means_is_refused(override, words):
+    with pytest.raises(UserError, match=words):
+        compose_settings(override)
+
+
+def test_the_memory_is_what_the_limit_is():
+    assert memory_bytes() > 2**28
+    refuse_too_large(memory_bytes(), "network")
+    with pytest.raises(UserError, match="a smaller network would fit"):
+        refuse_too_large(memory_bytes() + 1, "network")

@@ -1,0 +1,74 @@
+"""Checkpoints of older formats load, and weights may be stored in fewer bits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.checkpoints import checkpoint, content_of, refused
+from support.settings import ROOT
+
+from mfcc_wavenet.models.checkpoint import FORMAT, MARK, digest, load, save
+from mfcc_wavenet.training.chassis import Chassis
+
+
+def test_the_pinned_checkpoint_of_format_1_loads():
+    """It keeps its bytes, and with them its digest; what it lacks comes from the upgrade."""
+    path = ROOT / "experiments" / "baseline" / "checkpoint.pt"
+    assert content_of(path)["format"] == "mfcc_wavenet checkpoint 1"
+    assert digest(path) == "4f9527c81d6bfae0ab3c4e03b01061d6ab1949184407ba76065f00bae28df3a0"
+    loaded = load(path)
+    assert loaded.settings.train.max_bad_steps == 5 and loaded.training is None
+    assert loaded.model().geometry.receptive_field == 63
+
+
+def test_a_training_checkpoint_of_format_1_resumes(tmp_path):
+    """It was written after 10 steps with averaged weights, by the last version that wrote this format."""
+    path = Path(__file__).with_name("format1.pt")
+    content, loaded = content_of(path), load(path)
+    assert content["format"] == "mfcc_wavenet checkpoint 1" and content["training"]["averaged_steps"] is not None
+    train = replace(loaded.settings.train, steps=20)
+    settings = replace(
+        loaded.settings, train=train, data=replace(loaded.settings.data, prepared=str(tmp_path / "prepared"))
+    )
+    chassis = Chassis(settings, tmp_path / "run", replace(loaded, settings=settings))
+    kept = content["training"]["metrics"]
+    assert chassis.step == 10 and chassis.metrics.samples_seen == kept["samples_seen"] + kept["sums"][0]
+    for model, weights in ((chassis.model, content["training"]["weights"]), (chassis.averaged, content["weights"])):
+        assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())
+    moments = chassis.optimizer.state_dict()["state"]
+    for number, kept in content["training"]["optimizer"].items():
+        assert torch.equal(moments[number]["exp_avg"], kept["exp_avg"])
+    results = chassis.train()
+    assert results["steps"] == 20 and results["epochs"] > 10 * 200 / 3200
+    assert content_of(chassis.checkpoint_path)["format"] == f"{MARK} {FORMAT}"
+
+
+def test_a_newer_format_is_refused_by_its_number(tmp_path):
+    """A person with an older clone learns that it is the clone."""
+    save(tmp_path / "checkpoint.pt", checkpoint())
+    content = content_of(tmp_path / "checkpoint.pt") | {"format": f"{MARK} {FORMAT + 1}"}
+    torch.save(content, tmp_path / "checkpoint.pt")
+    assert f"has the format {FORMAT + 1}, but this version of the project reads the formats up to {FORMAT}" in refused(
+        tmp_path / "checkpoint.pt"
+    )
+
+
+@pytest.mark.parametrize("content", [{"settings": []}, {"settings": {"train": 3}}, {}, {"settings": {}}])
+def test_the_mark_of_an_older_format_does_not_make_a_checkpoint(tmp_path, content):
+    """Its upgrade meets what it does not expect: a sentence, too."""
+    torch.save({"format": f"{MARK} 1", **content}, tmp_path / "checkpoint.pt")
+    assert "has the mark of a checkpoint, but not its contents" in refused(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("weights", [torch.float16, torch.bfloat16])
+def test_weights_in_fewer_bits_are_float32_again(tmp_path, weights):
+    """Rounded once, in half of the bytes."""
+    whole, half = tmp_path / "whole.pt", tmp_path / "half.pt"
+    saved = checkpoint(training=False)
+    save(whole, saved)
+    save(half, saved, weights)
+    loaded = load(half)
+    assert all(torch.equal(loaded.weights[name], w.to(weights).float()) for name, w in saved.weights.items())
+    stored = sum(tensor.nbytes for tensor in saved.weights.values())
+    assert whole.stat().st_size - half.stat().st_size == pytest.approx(stored / 2, rel=0.05)

@@ -1,0 +1,49 @@
+"""Small checkpoints, and the sentences that refuse others."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data.statistics import Statistics
+from mfcc_wavenet.models.base import Model
+from mfcc_wavenet.models.build import build_model
+from mfcc_wavenet.models.checkpoint import Checkpoint, load
+from support.settings import SMALL, compose_settings
+
+SETTINGS = compose_settings(*SMALL)
+
+
+def checkpoint(seed: int = 0, training: bool = True) -> Checkpoint:
+    """Of a model that is not trained; in the training state is one value of each kind that there is."""
+    torch.manual_seed(seed)
+    model = built(SETTINGS)
+    draws = np.random.default_rng(seed).normal(size=(2, SETTINGS.features.channels)).astype(np.float32)
+    state = {
+        "optimizer": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(4)}},
+        "random": torch.get_rng_state(),
+        "history": [{"step": 5, "loss": 0.1}, {"step": 10, "loss": float("inf")}],
+        "run_id": "abc",
+    }
+    statistics = Statistics(draws[0], np.abs(draws[1]))
+    return Checkpoint(SETTINGS, ("bob", "ann"), statistics, model.state_dict(), state if training else None)
+
+
+def built(settings: Settings) -> Model:
+    return build_model(settings, Geometry.of(settings.features, settings.upsampling, settings.wavenet), speakers=2)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        load(path)
+    sentence = str(error.value)
+    assert str(path) in sentence and "\n" not in sentence and sentence.endswith(".")
+    return sentence
+
+
+def content_of(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
