@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 from PIL.Image import Quantize
 
@@ -29,6 +29,9 @@ SHADES = 40  # of 2 dB each: fewer shades, fewer bytes
 POINTS = 2000  # of a waveform that are drawn as a line; longer ones as an envelope
 COLOURS = 128  # a palette takes a fraction of the bytes of full colour
 ZERO = "zero, the aim"
+TITLE_CHARACTERS = 60  # of any width that fit over a picture
+MAX_MARKED = 40  # points of a curve with a marker each
+UNITS = {10**9: "billions", 10**6: "millions", 10**3: "thousands"}  # of an axis whose numbers get long
 SILENCE = 1e-3  # amplitude below which waveforms are drawn flat
 BLUE, RED, PINK, GREEN = "#1f5fa8", "#c0392b", "#e0a49c", "#2e7d32"
 OVER = "#e8e8e8"  # where a sound is over
@@ -41,12 +44,13 @@ def spectrograms(
     """Both sounds, which may differ in length.
 
     From top to bottom: the two spectrograms on one scale of colours (dB below the loudest point of
-    the original), both waveforms, and what differs between them where both have samples.
+    the original), both waveforms, and what differs between them where both have samples. How much
+    that is stands under the title, which is written as it is, whatever it holds.
     """
     original, generated = (np.asarray(wav, dtype=np.float64) for wav in (original, generated))
     figure = Figure(figsize=(12, 9), dpi=100, layout="constrained")
     axes = figure.subplots(5, 1, sharex=True, height_ratios=(3, 3, 1.2, 1.2, 1.2))
-    figure.suptitle(title, fontsize=14)
+    _entitle(figure, title, _in_words(original, generated))
 
     longest = max(len(original), len(generated), 1)
     hop = max(1, longest // COLUMNS)
@@ -68,54 +72,47 @@ def spectrograms(
         ax.set_ylim(-1.1 * peak, 1.1 * peak)
         ax.grid(alpha=0.25)
         ax.set_axisbelow(True)
-    axes[4].text(
-        0.993, 0.9, _in_words(original, generated), transform=axes[4].transAxes,
-        ha="right", va="top", bbox={"facecolor": "white", "edgecolor": "#cccccc", "alpha": 0.9},
-    )  # fmt: skip
     axes[4].set_xlim(0, longest / sample_rate)
     axes[4].set_xlabel("seconds")
     figure.align_ylabels(axes)
     return figure
 
 
-def curves(history: list[dict]) -> Figure:
+def curves(history: list[dict], title: str) -> Figure:
     """Loss and wrong samples against the samples seen, on logarithmic scales.
 
     A row of the history has "samples_seen" and some of "loss" (nats per sample), "wrong_estimate"
     (wrong samples of all, judged by the latest training windows) and "wrong" (the same, counted in
     a pass over everything); one that lacks a value, or has None or NaN there, is left out of that
-    curve. Zero wrong samples, the aim, has its own line at the bottom.
+    curve. Zero wrong samples, the aim, has its own line at the bottom, with a mark where it was
+    reached first. The title, the run's name, is written as it is, whatever it holds.
     """
     figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    _, loss = _curve(above, history, "loss", BLUE)
-    if (loss > 0).any():
-        above.set_yscale("log")
-        above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        above.yaxis.set_minor_formatter(LogFormatter())
+    _entitle(figure, title)
+    seen, loss = _curve(above, history, "loss", BLUE, "while training")
+    _loss_scale(above, loss[loss > 0])
     above.set_ylabel("loss (nats per sample)")
-    _, estimates = _curve(below, history, "wrong_estimate", PINK, "while training")
-    seen, errors = _curve(below, history, "wrong", RED, "counted in a whole pass")
-    below.legend(loc="lower left")
+    seen_then, estimates = _curve(below, history, "wrong_estimate", PINK, "while training")
+    counted_at, wrong = _curve(below, history, "wrong", RED, "counted in a whole pass")
     below.set_yscale("symlog", linthresh=1, linscale=0.4)
-    below.set_ylim(-0.3, max(10.0, 2 * max(errors.max(initial=0), estimates.max(initial=0))))
+    below.set_ylim(-0.3, max(10.0, 2 * max(wrong.max(initial=0), estimates.max(initial=0))))
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     below.axhline(0, color=GREEN, linewidth=1, linestyle="--", label=ZERO)
     below.set_ylabel("wrong samples")
-    below.set_xlabel("samples seen")
-    below.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    if (errors == 0).any():
-        first = seen[np.argmax(errors == 0)]
-        side = -1 if first > (seen.min() + seen.max()) / 2 else 1
-        below.annotate(
-            f"first 0 wrong: {EngFormatter(places=2, sep=' ')(first)} samples", (first, 0),
-            xytext=(30 * side, 11), textcoords="offset points", va="center", color=GREEN,
-            ha="right" if side < 0 else "left", arrowprops={"arrowstyle": "->", "color": GREEN},
-        )  # fmt: skip
-    for ax in (above, below):
+    if (wrong == 0).any():
+        first = counted_at[np.argmax(wrong == 0)]
+        label = f"first 0 wrong, at {first:,.0f} samples seen"
+        mark = {"marker": "*", "markersize": 15, "linestyle": "none", "clip_on": False, "zorder": 5}
+        below.plot(first, 0, color=GREEN, markeredgecolor="white", label=label, **mark)
+    _samples_scale(below, np.concatenate([seen, seen_then, counted_at]))
+    for ax, curve in ((above, loss), (below, np.concatenate([estimates, wrong]))):
         ax.grid(alpha=0.25, which="both")
-        if not any(len(line.get_xdata()) for line in ax.lines if line.get_label() != ZERO):
+        if ax.get_legend_handles_labels()[0]:  # over the axes, where it covers nothing
+            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0.2)
+        if not len(curve):
             ax.text(0.5, 0.5, "nothing logged yet", transform=ax.transAxes, ha="center")
+            ax.set_yticks([])
     return figure
 
 
@@ -133,11 +130,18 @@ def bare_spectrograms(sounds: Sequence[Float[np.ndarray, " _"]], sample_rate: in
     return [_bare(_decibels(of_sound, loudest), columns) for of_sound in magnitudes]
 
 
+def drawn(figure: Figure) -> Image.Image:
+    """The figure as a picture; a letter that the font lacks, in a name, is drawn as a box."""
+    png = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(png, format="png")
+    return Image.open(png)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure as a PNG picture, whole or not at all."""
-    full_colour = io.BytesIO()
-    figure.savefig(full_colour, format="png")
-    picture = Image.open(full_colour).convert("RGB").quantize(COLOURS, Quantize.MAXCOVERAGE)
+    picture = drawn(figure).convert("RGB").quantize(COLOURS, Quantize.MAXCOVERAGE)
     with replacing(path) as unfinished:
         picture.save(unfinished, format="PNG", optimize=True)
 
@@ -203,15 +207,54 @@ def _in_words(original: np.ndarray, generated: np.ndarray) -> str:
         return f"identical{lengths or ', sample for sample'}"
     signal, noise = np.square(original[:common]).sum(), np.square(difference).sum()
     ratio = f", signal to difference {10 * np.log10(signal / noise):.1f} dB" if signal else ""
-    return f"largest {np.abs(difference).max():.3g}{ratio}{lengths}"
+    return f"largest difference {np.abs(difference).max():.3g}{ratio}{lengths}"
 
 
-def _curve(
-    ax: Axes, history: list[dict], key: str, colour: str, label: str | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def _entitle(figure: Figure, title: str, below: str = "") -> None:
+    """Over the figure. Names are no formulas: what is between dollar signs is text."""
+    half = TITLE_CHARACTERS // 2
+    title = title if len(title) <= TITLE_CHARACTERS else f"{title[:half]}...{title[-half:]}"
+    visible = "".join(letter if letter.isprintable() else " " for letter in title)
+    figure.suptitle("\n".join(filter(None, [visible, below])), fontsize=14, parse_math=False)
+
+
+def _curve(ax: Axes, history: list[dict], key: str, colour: str, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Draws it; returns samples seen and values. A curve without points has no place in the legend."""
     rows = [(row["samples_seen"], row[key]) for row in history if row.get(key) is not None]
     points = np.array(rows, dtype=np.float64).reshape(-1, 2)
     seen, values = points[np.isfinite(points).all(axis=1)].T
-    marker = "o" if len(seen) <= 40 else None
+    marker = "o" if len(seen) <= MAX_MARKED else None
+    label = label if len(seen) else "_nothing"
     ax.plot(seen, values, color=colour, linewidth=1.4, marker=marker, markersize=3.5, label=label)
     return seen, values
+
+
+def _loss_scale(ax: Axes, loss: np.ndarray) -> None:
+    """Logarithmic, with ticks in plain decimals: the denser, the less the loss has changed."""
+    if not len(loss):
+        return
+    ax.set_yscale("log")
+    decades = np.log10(loss.max() / loss.min())
+    if decades < 1:
+        ax.yaxis.set_major_locator(MaxNLocator(6))
+    else:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 3 else (1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_decimal(value)))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _samples_scale(ax: Axes, seen: np.ndarray) -> None:
+    """From 0, unless the first row is far from it; one unit for all ticks."""
+    most, fewest = seen.max(initial=0), seen.min(initial=np.inf)
+    unit = next((unit for unit in UNITS if most >= 2 * unit), 1)
+    ax.set_xlabel(f"samples seen ({UNITS[unit]})" if unit in UNITS else "samples seen")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:,.6g}"))
+    if not most:
+        ax.set_xticks([])
+    elif fewest < most / 2 or fewest == most:
+        ax.set_xlim(0, 1.02 * most)
+
+
+def _plain_decimal(value: float) -> str:
+    """Without an exponent."""
+    return np.format_float_positional(float(f"{value:.6g}"), trim="-")

@@ -5,7 +5,6 @@ logged means one warning.
 """
 
 import contextlib
-import io
 import os
 import re
 import secrets
@@ -21,10 +20,10 @@ from typing import Any, ClassVar
 import numpy as np
 import wandb
 from matplotlib.figure import Figure
-from PIL import Image
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
 from mfcc_wavenet.config.settings import TrackingSettings
+from mfcc_wavenet.runs import plots
 
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not longer
 CLOSE_SECONDS = 10.0  # for wandb's own process to end
@@ -121,13 +120,8 @@ class Tracker:
 
     def picture(self, name: str, figure: Figure, step: int) -> None:
         """Log a figure as a PNG picture."""
-
-        def drawn() -> dict[str, Any]:
-            png = io.BytesIO()  # wandb would draw with pyplot, and fail where nobody imported it
-            figure.savefig(png, format="png")
-            return {name: wandb.Image(Image.open(png))}
-
-        self._log(drawn, step)
+        # wandb would draw with pyplot, and fail where nobody imported it.
+        self._log(lambda: {name: wandb.Image(plots.drawn(figure))}, step)
 
     def summarise(self, values: dict[str, Any]) -> None:
         """Set values in the run's summary: its results."""

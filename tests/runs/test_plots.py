@@ -1,6 +1,7 @@
 """What the pictures claim: one scale for both sounds, seconds and kHz, every error visible, zero drawn as zero."""
 
 import io
+import re
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from support.settings import DEMO, ROOT
@@ -29,8 +31,17 @@ def row(samples_seen: int, loss: float | None, errors: float | None) -> dict:
     return {"step": samples_seen // 1000, "samples_seen": samples_seen, "loss": loss, "wrong": errors}
 
 
-def words(figure: Figure) -> str:
-    return " ".join(text.get_text() for ax in figure.axes for text in ax.texts)
+def legend(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def ticks(figure: Figure) -> list[str]:
+    """What is written at the ticks of all axes."""
+    figure.canvas.draw()
+    labels = [
+        label for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for label in axis.get_ticklabels(which="both")
+    ]
+    return [label.get_text() for label in labels if label.get_text()]
 
 
 def test_both_spectrograms_share_one_scale(speech):
@@ -62,10 +73,12 @@ def test_identity_is_claimed_only_where_it_holds(speech):
     changed[len(speech) // 2] += 0.01
     for generated, claimed in ((speech.copy(), True), (changed, False)):
         figure = plots.spectrograms(speech, generated, RATE, "claim")
-        assert ("identical, sample for sample" in words(figure)) == claimed
+        assert ("identical, sample for sample" in figure.get_suptitle()) == claimed
         difference = figure.axes[4].collections[0].get_paths()[0].vertices[:, 1]
         assert difference.max() == pytest.approx(0 if claimed else 0.01, rel=1e-4)
-    assert "identical in the first 4,000 samples" in words(plots.spectrograms(speech, speech[:4000], RATE, "part"))
+        assert not any(ax.texts for ax in figure.axes), "words over a curve hide it"
+    part = plots.spectrograms(speech, speech[:4000], RATE, "part")
+    assert "identical in the first 4,000 samples" in part.get_suptitle()
 
 
 @pytest.mark.parametrize(
@@ -99,13 +112,14 @@ def test_bare_spectrograms_can_be_laid_side_by_side(speech):
 def test_zero_errors_have_a_place_of_their_own():
     """On a scale that is logarithmic above 1, zero is drawn, below 1, and the first time it is reached is named."""
     history = [row(1000, 5.0, 900), row(2000, 0.5, 30), row(3000, 0.05, 1), row(4000, 0.005, 0), row(5000, 0.001, 0)]
-    figure = plots.curves(history)
+    figure = plots.curves(history, "a run")
     above, below = figure.axes
     assert above.get_yscale() == "log"
     np.testing.assert_array_equal(below.lines[1].get_xydata(), [(r["samples_seen"], r["wrong"]) for r in history])
     zero, one, ten, hundred = (below.transData.transform((1000, y))[1] for y in (0, 1, 10, 100))
     assert below.bbox.ymin < zero < one < ten and hundred - ten == pytest.approx(ten - one)
-    assert "first 0 wrong: 4.00 k samples" in words(figure)
+    assert below.lines[-1].get_xydata().tolist() == [[4000, 0]]
+    assert legend(below)[-2:] == ["zero, the aim", "first 0 wrong, at 4,000 samples seen"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +133,7 @@ def test_zero_errors_have_a_place_of_their_own():
 )
 def test_a_history_with_gaps_is_drawn(history, losses, errors, tmp_path):
     """Values that are missing are left out, those that are there stay, and nothing is drawn for nothing."""
-    figure = plots.curves(history)
+    figure = plots.curves(history, "a run")
     above, below = figure.axes
     assert [len(line.get_xdata()) for line in (above.lines[0], below.lines[1])] == [losses, errors]
     with warnings.catch_warnings():
@@ -127,10 +141,70 @@ def test_a_history_with_gaps_is_drawn(history, losses, errors, tmp_path):
         plots.save(figure, tmp_path / "curves.png")
 
 
+def falling(rows: int, samples_seen: int, zero_from: float, loss: tuple[float, float] = (5.0, 0.005)) -> list[dict]:
+    """A run whose second half has counted passes, which find nothing wrong from that fraction of the run on."""
+    first, last = loss
+    history = []
+    for i in range(1, rows + 1):
+        fraction = i / rows
+        wrong = None if fraction <= 0.5 else 0 if fraction >= zero_from else max(1, round(40000 * 2e-5**fraction))
+        history.append(row(round(samples_seen * fraction), first * (last / first) ** fraction, wrong))
+        history[-1]["wrong_estimate"] = round(50000 * 2e-5**fraction)
+    return history
+
+
+HISTORIES = {
+    "a single pass": [*falling(15, 180_000, 1), row(181_500, None, 0)],
+    "zero early": falling(100, 1_049_295, 0.51),
+    "zero late": falling(100, 1_049_295, 1),
+    "zero never": falling(100, 1_049_295, 2),
+    "thousands of rows": falling(5000, 2 * 10**9, 0.9, (5.2, 1e-6)),
+    "a level loss": falling(30, 9000, 0.9, (2.95, 2.61)),
+    "one row": falling(1, 500, 2),
+    "only a pass": [row(1000, None, 0)],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_nothing_covers_a_curve_and_every_number_is_plain(name):
+    """Wherever zero is reached first, its mark is inside, the words are above the axes, and ticks have one unit."""
+    figure = plots.curves(HISTORIES[name], f"the run {name}")
+    assert figure.get_suptitle() == f"the run {name}"
+    labels = ticks(figure)
+    assert all(re.fullmatch(r"[\d,]+(\.\d+)?", label) for label in labels), labels
+    assert len(labels) >= 8 or len(HISTORIES[name]) < 2
+    for ax in figure.axes:
+        assert ax.get_window_extent().height > 200, "axes that make room for words shrink"
+        if ax.get_legend():
+            assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1
+            assert ax.get_legend().get_window_extent().x1 < ax.get_window_extent().x1
+    below = figure.axes[1]
+    zero = [seen["samples_seen"] for seen in HISTORIES[name] if seen["wrong"] == 0]
+    assert "zero, the aim" in legend(below)
+    assert (f"first 0 wrong, at {min(zero, default=0):,} samples seen" in legend(below)) == bool(zero)
+    if zero:
+        left, right = below.get_xlim()
+        assert left <= min(zero) <= right and below.get_ylim()[0] < 0
+
+
+@pytest.mark.parametrize("name", ["$x^{$", "$", r"\frac{", "a\tb\x1b[1m\n", "日本語", "n" * 251, "\ufffd", "%s_^"])
+def test_any_name_is_a_title(name, tmp_path):
+    """Names of files are not formulas, need not be short, and may hold letters that the font lacks."""
+    sound = np.zeros(9, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for figure in (plots.spectrograms(sound, sound, RATE, name), plots.curves([], name)):
+            plots.save(figure, tmp_path / "picture.png")
+            extent = figure.texts[0].get_window_extent()
+            assert extent.x0 >= 0 and extent.x1 <= 1200 and extent.height < 80
+            assert len(name) > 9 or figure.get_suptitle().startswith(name[:1])
+
+
 def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     """A disk that fills up while writing leaves the former picture and no remains; success replaces it."""
     path = tmp_path / "new folder" / "curves.png"
-    plots.save(plots.curves([]), path)
+    plots.save(plots.curves([], "a run"), path)
     before = path.read_bytes()
 
     whole = Image.Image.save
@@ -144,9 +218,9 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(Image.Image, "save", half)
         with pytest.raises(OSError, match="No space left"):
-            plots.save(plots.curves([row(1000, 1.0, 1)]), path)
+            plots.save(plots.curves([row(1000, 1.0, 1)], "a run"), path)
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
-    plots.save(plots.curves([row(1000, 1.0, 1)]), path)
+    plots.save(plots.curves([row(1000, 1.0, 1)], "a run"), path)
     assert path.read_bytes() != before and list(path.parent.iterdir()) == [path]
 
 
@@ -155,7 +229,7 @@ def test_pyplot_is_never_imported():
     program = (
         "import sys, numpy; from mfcc_wavenet.runs import plots;"
         "plots.spectrograms(numpy.zeros(9), numpy.zeros(9), 16000, 't').canvas.draw();"
-        "plots.curves([]).canvas.draw(); assert 'matplotlib.pyplot' not in sys.modules"
+        "plots.curves([], 't').canvas.draw(); assert 'matplotlib.pyplot' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

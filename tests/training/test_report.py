@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 from PIL import Image
 from support.metrics import METRICS
+from support.settings import DEMO
 from support.wandb_runs import records, rows, wandb
 
 from mfcc_wavenet.config.errors import UserError
@@ -19,6 +21,7 @@ from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs.history import logged_rows
 from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.report import file_name
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,35 @@ def test_the_folder_holds_results_sounds_and_pictures(run):
     generated, _ = soundfile.read(chassis.folder / "01_lighthouse.generated.wav")
     assert len(wav) == len(generated) == 3200
     np.testing.assert_allclose(wav, mulaw.decode(chassis.corpus.codes(0), 256), atol=2**-14)
+
+
+@pytest.mark.parametrize(
+    "stem", ["$x^{$", "n" * 251, "語" * 83, "%s $(a) 'b' \"c\" [d]*?", "a\tb\nc\x1b[1m", "curves", "\\frac{"]
+)
+def test_any_name_of_an_audio_file_is_trained_on(stem, small, tmp_path, monkeypatch, capfd):
+    """Its sounds and pictures are in the run's folder and in W&B, without a warning, and the curves stay curves."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spoken").mkdir()
+    shutil.copy(DEMO / "01_lighthouse.flac", tmp_path / "spoken" / f"{stem}.wav")
+    tracking = ("tracking.mode=offline", f"tracking.dir={tmp_path}")
+    chassis = Chassis(small("data.root=spoken", "train.steps=2", *tracking), tmp_path / "run")
+    chassis.train()
+    (original,) = (tmp_path / "run").glob("*.original.wav")
+    (generated,) = (tmp_path / "run").glob("*.generated.wav")
+    name = original.name.removesuffix(".original.wav")
+    assert generated.name == f"{name}.generated.wav" and name[0] == stem[0]
+    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {f"{name}.png", "curves.png"}
+    (directory,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert len(media(directory, f"audio/{name}/generated")) == len(media(directory, f"spectrogram/{name}")) == 1
+    assert "arning" not in (said := capfd.readouterr().err) and "could not" not in said
+
+
+def test_names_that_must_change_stay_different():
+    """Two long ones that begin alike, and two that differ in what cannot be seen."""
+    names = ["a" * 251, "a" * 250 + "b", "a\tb", "a\nb", "a-b", "curves", "ü" * 125]
+    assert len({file_name(name) for name in names}) == len(names)
+    assert all(len(f"{file_name(name)}.generated.wav".encode()) <= 255 for name in names)
 
 
 def test_results_that_cannot_be_written_are_told_of(small, tmp_path):
