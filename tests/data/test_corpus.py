@@ -106,7 +106,7 @@ def test_the_demonstration_corpus_comes_with_the_package():
         ("ann x/1.wav", ["line 3", "'ann x/1.wav'", "speaker TAB path"]),
         ("\tx/1.wav", ["line 3", "speaker TAB path"]),
         ("ann\tx/3.wav", ["line 3", "no file", "x/3.wav"]),
-        ("ann\t", ["line 3", "no file"]),
+        ("ann\t", ["line 3", "is not a file"]),
     ],
 )
 def test_a_bad_line_of_a_manifest_is_named_by_its_number(tmp_path, line, words):
@@ -167,9 +167,10 @@ def test_broken_files_are_named_and_the_rest_goes_on(tmp_path, capsys):
     """The corpus is that of the good files; every other one is named once, with its reason, and they are counted."""
     good = prepare_from(tmp_path / "good", folder_of(tmp_path, "a.wav", "z.wav"))
     broken = broken_files(tmp_path / "audio")
+    capsys.readouterr()
     corpus = prepare_from(tmp_path, tmp_path / "audio")
     assert corpus.digest == good.digest and corpus.names == ["a", "z"]
-    *lines, last = capsys.readouterr().err.splitlines()
+    *lines, last, _ = capsys.readouterr().err.splitlines()
     assert len(lines) == len(broken)
     for name, reason in broken.items():
         (line,) = (line for line in lines if f"/{name}: " in line)
@@ -183,12 +184,3 @@ def test_no_good_file_at_all_is_refused(tmp_path):
     sentence = refused(prepare_from, tmp_path, tmp_path / "audio")
     assert f"None of {count} audio files can be used" in sentence and "cut.aiff: truncated" in sentence
     assert os.listdir(tmp_path / "prepared") == []
-
-
-def test_audio_written_to_a_pipe_is_not_taken_for_truncated(tmp_path):
-    """Its header promises 4 GiB, since the length was not known when it was written."""
-    soundfile.write(tmp_path / "piped.wav", speech(), RATE)
-    data = bytearray((tmp_path / "piped.wav").read_bytes())
-    data[40:44] = b"\xff\xff\xff\xff"  # the length of the data chunk
-    (tmp_path / "piped.wav").write_bytes(data)
-    assert len(read_audio(tmp_path / "piped.wav", RATE)) == len(speech())
