@@ -70,17 +70,12 @@ def _duration(seconds: float) -> str:
 
 
 def _opened(folder: Path, front_end: FeatureSettings) -> Corpus | None:
-    """None where it is not prepared, or damaged, which is said."""
-    if not folder.is_dir():
-        return None
+    """None where it is not prepared, or not as it should be."""
     try:
         corpus = Corpus(folder)
-        if corpus.frame_channels != front_end.channels:
-            raise UserError(f"The prepared corpus {folder} is damaged ({FRAMES} is cut).")
-        return corpus
-    except UserError as error:
-        tqdm.write(f"{error} It is prepared again.", file=sys.stderr)
+    except UserError:
         return None
+    return corpus if corpus.frame_channels == front_end.channels else None
 
 
 def _prepared(
@@ -89,9 +84,11 @@ def _prepared(
     unfinished = folder.with_name(f".preparing-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     unfinished.mkdir()
+    if folder.exists():
+        tqdm.write(f"The prepared corpus {folder} is damaged and prepared again.", file=sys.stderr)
     try:
         _write(unfinished, sources, seconds, front_end, quantization_channels)
-        if folder.exists():  # damaged; who has opened it keeps what it had
+        if folder.exists():  # who has opened it keeps what it had
             shutil.rmtree(folder)
         unfinished.rename(folder)
     finally:
