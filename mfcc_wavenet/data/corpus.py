@@ -11,6 +11,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.statistics import Statistics
 
+CODES, FRAMES = "codes.bin", "frames.bin"
 INDEX = "index.json"  # in its folder, with names, speakers and lengths; the folder is whole
 
 
@@ -18,6 +19,13 @@ class Corpus:
     """A prepared corpus, opened. Utterances are numbered in the order of their sources."""
 
     def __init__(self, folder: Path):
+        """UserError if the folder does not hold what its index says."""
+        try:
+            self._open(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"The prepared corpus {folder} is damaged ({error}).") from error
+
+    def _open(self, folder: Path) -> None:
         index = json.loads((folder / INDEX).read_text())
         self.folder = folder
         self.digest: str = index["digest"]  # of the codes and frames themselves
@@ -25,11 +33,15 @@ class Corpus:
         self.names: list[str] = index["names"]
         self.speakers: list[str] = index["speakers"]  # of each utterance
         self.lengths: list[int] = index["samples"]  # of each utterance
+        if not 0 < len(self.names) == len(self.speakers) == len(self.lengths) == len(index["frames"]):
+            raise ValueError("the lists of the index differ in length")
         self._frame_starts = np.cumsum([0, *index["frames"]])
         self._code_starts = np.cumsum([0, *self.lengths])
         code_type = mulaw.code_type(self.quantization_channels)
-        self._codes = np.memmap(folder / "codes.bin", dtype=code_type, mode="r")
-        self._frames = np.memmap(folder / "frames.bin", dtype=np.float32, mode="r")
+        self._codes = np.memmap(folder / CODES, dtype=code_type, mode="r")
+        if len(self._codes) != self.samples:
+            raise ValueError(f"{CODES} holds {len(self._codes)} of {self.samples} codes")
+        self._frames = np.memmap(folder / FRAMES, dtype=np.float32, mode="r")
         self._frames = self._frames.reshape(self._frame_starts[-1], -1)
 
     def __reduce__(self):
@@ -38,6 +50,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def frame_channels(self) -> int:
+        """Numbers per frame."""
+        return self._frames.shape[1]
 
     @property
     def samples(self) -> int:

@@ -1,7 +1,9 @@
 """Mu-law: amplitudes in [-1, 1] to integer codes and back (ITU-T G.711's curve, as in the WaveNet paper, 2.2)."""
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Float64, Integer
+
+BLOCK_SAMPLES = 2**18  # that are encoded at a time: in float64, hours of audio would take gigabytes
 
 
 def encode(amplitudes: Float[np.ndarray, " samples"], quantization_channels: int) -> Integer[np.ndarray, " samples"]:
@@ -9,11 +11,17 @@ def encode(amplitudes: Float[np.ndarray, " samples"], quantization_channels: int
 
     Amplitudes beyond full scale are clipped.
     """
-    mu = quantization_channels - 1
-    amplitudes = np.clip(amplitudes.astype(np.float64), -1, 1)
+    codes = np.empty(len(amplitudes), code_type(quantization_channels))
+    for start in range(0, len(amplitudes), BLOCK_SAMPLES):
+        block = slice(start, start + BLOCK_SAMPLES)
+        codes[block] = _encode(amplitudes[block].astype(np.float64), quantization_channels - 1)
+    return codes
+
+
+def _encode(amplitudes: Float64[np.ndarray, " samples"], mu: int) -> Float64[np.ndarray, " samples"]:
+    amplitudes = np.clip(amplitudes, -1, 1)
     companded = np.sign(amplitudes) * np.log1p(mu * np.abs(amplitudes)) / np.log1p(mu)
-    codes = np.floor((companded + 1) / 2 * mu + 0.5)
-    return codes.astype(code_type(quantization_channels))
+    return np.floor((companded + 1) / 2 * mu + 0.5)
 
 
 def decode(codes: Integer[np.ndarray, " samples"], quantization_channels: int) -> Float[np.ndarray, " samples"]:

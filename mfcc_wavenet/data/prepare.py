@@ -7,9 +7,9 @@ anew when anything did. It is written under a temporary name and renamed when it
 
 import hashlib
 import json
-import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -22,10 +22,12 @@ from mfcc_wavenet.config.files import owned
 from mfcc_wavenet.config.settings import DataSettings, FeatureSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.audio import read_audio
-from mfcc_wavenet.data.corpus import INDEX, Corpus
+from mfcc_wavenet.data.corpus import CODES, FRAMES, INDEX, Corpus
 from mfcc_wavenet.data.mfcc import features
-from mfcc_wavenet.data.sources import Source, find_sources
+from mfcc_wavenet.data.sources import Source, few, find_sources, readable
 
+CLIPPED_PEAK = 1.1  # resampling and lossy codecs exceed full scale by less, and nobody hears that
+LEAST_HOURS = 0.05  # that are given in hours, not in seconds
 FORMAT = 1  # of the prepared folder; raise it when the layout or the meaning of its files changes
 
 
@@ -35,25 +37,62 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
     A file that cannot be used is named on stderr and left out; UserError when nothing is left.
     """
     sources = find_sources(data.root)
-    folder = Path(data.prepared) / _key(sources, data, front_end, quantization_channels)
-    if not (folder / INDEX).is_file():
-        try:
+    try:
+        folder = Path(data.prepared) / _key(sources, data, front_end, quantization_channels)
+        corpus = _opened(folder, front_end)
+        if corpus is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with owned(folder.with_name(f".{folder.name}.lock"), f"The corpus {folder}", wait=True):
-                if not (folder / INDEX).is_file():  # another process may just have prepared it
-                    unfinished = folder.with_name(f".preparing-{folder.name}")
-                    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
-                    unfinished.mkdir()
-                    try:
-                        _write(unfinished, sources, data.seconds, front_end, quantization_channels)
-                        unfinished.rename(folder)
-                    finally:
-                        shutil.rmtree(unfinished, ignore_errors=True)
-        except OSError as error:
-            raise UserError(
-                f"The prepared corpus could not be written to {folder.parent} ({error.strerror or error}); "
-                "data.prepared=FOLDER names another place."
-            ) from error
+                corpus = _opened(folder, front_end)  # another process may just have prepared it
+                if corpus is None:
+                    corpus = _prepared(folder, sources, data.seconds, front_end, quantization_channels)
+    except OSError as error:
+        raise UserError(
+            f"The prepared corpus could not be written to {data.prepared} ({error.strerror or error}); "
+            "data.prepared=FOLDER names another place."
+        ) from error
+    tqdm.write(speaker_hours(corpus, front_end.sample_rate), file=sys.stderr)
+    return corpus
+
+
+def speaker_hours(corpus: Corpus, sample_rate: int) -> str:
+    """Who speaks how long, in one line: "2 speakers, 0.2 h: anna 0.1 h, bob 0.1 h"."""
+    samples: Counter[str] = Counter()
+    for speaker, length in zip(corpus.speakers, corpus.lengths):
+        samples[speaker] += length
+    each = few([f"{speaker} {_duration(count / sample_rate)}" for speaker, count in sorted(samples.items())])
+    speakers = "1 speaker" if len(samples) == 1 else f"{len(samples)} speakers"
+    return f"{speakers}, {_duration(corpus.samples / sample_rate)}: {each}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} h" if seconds >= LEAST_HOURS * 3600 else f"{seconds:.1f} s"
+
+
+def _opened(folder: Path, front_end: FeatureSettings) -> Corpus | None:
+    """None where it is not prepared, or not as it should be."""
+    try:
+        corpus = Corpus(folder)
+    except UserError:
+        return None
+    return corpus if corpus.frame_channels == front_end.channels else None
+
+
+def _prepared(
+    folder: Path, sources: list[Source], seconds: float | None, front_end: FeatureSettings, quantization_channels: int
+) -> Corpus:
+    unfinished = folder.with_name(f".preparing-{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    unfinished.mkdir()
+    if folder.exists():
+        tqdm.write(f"The prepared corpus {folder} is damaged and prepared again.", file=sys.stderr)
+    try:
+        _write(unfinished, sources, seconds, front_end, quantization_channels)
+        if folder.exists():  # who has opened it keeps what it had
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return Corpus(folder)
 
 
@@ -80,7 +119,7 @@ def _utterances(
     if len(refused) == len(sources):
         raise UserError(f"None of {len(sources)} audio files can be used; the first: {refused[0]}")
     if refused:
-        print(f"{len(refused)} of {len(sources)} files were left out.", file=sys.stderr)
+        tqdm.write(f"{len(refused)} of {len(sources)} files were left out.", file=sys.stderr)
 
 
 def _key(sources: list[Source], data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> str:
@@ -93,12 +132,18 @@ def _write(
     folder: Path, sources: list[Source], seconds: float | None, settings: FeatureSettings, quantization_channels: int
 ):
     """Codes, frames and the index. The arrays grow on disk, so the corpus may be larger than memory."""
+    silence = mulaw.silence(quantization_channels)
     index = {"quantization_channels": quantization_channels, "names": [], "speakers": [], "samples": [], "frames": []}
     digest = hashlib.sha256()
     taken: dict[str, int] = {}
-    with open(folder / "codes.bin", "wb") as codes_file, open(folder / "frames.bin", "wb") as frames_file:
+    silent, loud = [], {}
+    with open(folder / CODES, "wb") as codes_file, open(folder / FRAMES, "wb") as frames_file:
         for source, audio in _utterances(sources, seconds, settings):
             codes = mulaw.encode(audio, quantization_channels)
+            if (codes == silence).all():
+                silent.append(str(source.path))
+            elif (peak := float(np.abs(audio).max())) > CLIPPED_PEAK:
+                loud[str(source.path)] = peak
             frames = np.ascontiguousarray(features(audio, settings).T)
             for array, file in ((codes, codes_file), (frames, frames_file)):
                 file.write(array.tobytes())
@@ -107,6 +152,18 @@ def _write(
             index["speakers"].append(source.speaker)
             index["samples"].append(len(codes))
             index["frames"].append(len(frames))
+    if len(silent) == len(index["names"]):
+        part = "" if seconds is None else f", as far as data.seconds={seconds} goes,"
+        raise UserError(f"Every sample of {few(silent)}{part} is silence once mixed to one channel; nothing is learnt.")
+    if silent:
+        tqdm.write(f"Silent, every sample of it once mixed to one channel: {few(silent)}.", file=sys.stderr)
+    if loud:
+        loudest = max(loud, key=loud.get)
+        tqdm.write(
+            f"{len(loud)} of {len(index['names'])} files are clipped to full scale, 1; the loudest, {loudest}, has a "
+            f"peak of {loud[loudest]:.2f}.",
+            file=sys.stderr,
+        )
     index["digest"] = digest.hexdigest()
     (folder / INDEX).write_text(json.dumps(index))
 
@@ -116,10 +173,9 @@ def _unique(stem: str, taken: dict[str, int]) -> str:
 
     taken: the names so far, and how often each was asked for; it grows here.
     """
-    readable = os.fsencode(stem).decode(errors="replace")  # file names may hold bytes that are not text
-    name = readable
+    stem = name = readable(stem)
     while name in taken:
-        taken[readable] += 1
-        name = f"{readable}-{taken[readable]}"
+        taken[stem] += 1
+        name = f"{stem}-{taken[stem]}"
     taken[name] = 1
     return name

@@ -1,13 +1,32 @@
 """data.root to audio files and who speaks in them."""
 
+import os
+import re
+import stat
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.data.audio import AUDIO_SUFFIXES
+from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, regular_file
 
 PACKAGE = Path(__file__).parent  # holds demo/
 MAX_LISTED = 8  # names in a sentence
+MAX_MANIFEST_BYTES = 2**28  # some millions of lines; what is larger is not a list of files
+
+# Corpora whose audio does not lie in one folder per speaker right below the corpus's own.
+LAYOUTS = (
+    # VCTK: wav48_silence_trimmed/p225/p225_001_mic1.flac
+    re.compile(r"/(?P<speaker>p\d{3}|s5)/(?P=speaker)_\d+(_mic\d)?\.\w+$"),
+    # LibriSpeech: dev-clean/84/121123/84-121123-0000.flac; LibriTTS and MLS: the same with underscores
+    re.compile(r"/(?P<speaker>\d+)/(?P<chapter>\d+)/(?P=speaker)[-_](?P=chapter)[-_][\d_-]+\.\w+$"),
+    # TIMIT: TRAIN/DR1/FCJF0/SA1.WAV
+    re.compile(r"/DR[1-8]/(?P<speaker>[FM][A-Z]{3}\d)/S[AIX]\d+(\.WAV)?\.\w+$", re.IGNORECASE),
+)
 
 
 @dataclass(frozen=True)
@@ -21,53 +40,136 @@ class Source:
 def find_sources(root: tuple[str, ...]) -> list[Source]:
     """The audio files that data.root names, in a fixed order.
 
-    In a folder, the first sub-folder is the speaker; files that lie in it directly are spoken by
-    the folder's own name. "package:demo" is the folder demo inside this package.
+    In a folder, the first sub-folder is the speaker, except in the LAYOUTS of known corpora; files that lie in it
+    directly are spoken by the folder's own name. Links to folders are followed, each folder once; hidden files and
+    folders are passed over, and counted on stderr. "package:demo" is the folder demo inside this package.
     """
     if not all(root) or not root:
         raise UserError("data.root is empty; it takes a folder, audio files or a manifest (speaker TAB path).")
     sources = []
     for name in root:
-        path = PACKAGE / name.removeprefix("package:") if name.startswith("package:") else Path(name).expanduser()
-        if not path.exists():
-            raise UserError(f"data.root={name}: there is no such file or folder (looked from {Path.cwd()}).")
-        if path.is_dir():
+        path = PACKAGE / name.removeprefix("package:") if name.startswith("package:") else _expanded(name)
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"data.root={name}: there is no such file or folder (looked from {Path.cwd()}).") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"data.root={name}: cannot be read ({_reason(error)}).") from error
+        if stat.S_ISDIR(mode):
             sources += _folder(path)
         elif path.suffix.lower() in AUDIO_SUFFIXES:
-            sources.append(Source(path, path.parent.resolve().name))
+            regular_file(path)
+            sources.append(Source(path, _speaker(path, path.parent)))
         else:
             sources += _manifest(path)
     return sources
 
 
+def readable(name: str) -> str:
+    """A file name as text; what is not UTF-8 in it is replaced."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def few(names: list[str], most: int = MAX_LISTED) -> str:
+    """Names in a sentence, the first of them if there are many."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
 def _folder(folder: Path) -> list[Source]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    passed_over: Counter[str] = Counter()
+    files = sorted(_walk(folder, passed_over))
+    if passed_over:
+        counts = ", ".join(f"{count} {what}" for what, count in sorted(passed_over.items()))
+        tqdm.write(f"data.root={folder}: passed over {counts}.", file=sys.stderr)
     if not files:
-        raise UserError(f"data.root={folder}: the folder holds no audio file ({_few(sorted(AUDIO_SUFFIXES))}).")
-    inside = [path.relative_to(folder).parts for path in files]
-    return [Source(path, parts[0] if len(parts) > 1 else folder.resolve().name) for path, parts in zip(files, inside)]
+        raise UserError(f"data.root={folder}: the folder holds no audio file ({few(sorted(AUDIO_SUFFIXES))}).")
+    return [Source(path, _speaker(path, folder)) for path in files]
+
+
+def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    """The audio files below the folder, in any order; passed_over counts what else might have been meant."""
+    # Links are followed after all folders that are really here, so that these keep their own names.
+    seen, folders, links = set(), deque([folder]), deque()
+    while folders or links:
+        current = folders.popleft() if folders else links.popleft()
+        try:
+            status = current.stat()
+            if (identity := (status.st_dev, status.st_ino)) in seen:
+                passed_over["links to folders that are read already"] += 1
+                continue
+            seen.add(identity)
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError as error:
+            if current == folder:
+                raise UserError(f"data.root={folder}: the folder cannot be read ({_reason(error)}).") from error
+            tqdm.write(f"left out: {current}: the folder cannot be read ({_reason(error)}).", file=sys.stderr)
+            continue
+        for entry in entries:
+            path, is_audio = current / entry.name, Path(entry.name).suffix.lower() in AUDIO_SUFFIXES
+            if entry.name.startswith("."):
+                if is_audio or _holds(entry.is_dir):
+                    passed_over["hidden files or folders"] += 1
+            elif _holds(entry.is_dir):
+                (links if entry.is_symlink() else folders).append(path)
+            elif is_audio and _holds(entry.is_file):
+                yield path
+            elif is_audio:
+                passed_over["broken links, pipes or devices"] += 1
+
+
+def _holds(test: Callable[[], bool]) -> bool:
+    """False where it cannot be told, as of a link to itself."""
+    try:
+        return test()
+    except OSError:
+        return False
+
+
+def _speaker(path: Path, folder: Path) -> str:
+    """As the layout of a known corpus says; or else the first folder on the way from the folder to the file."""
+    absolute = path.absolute()
+    for layout in LAYOUTS:
+        if known := layout.search(absolute.as_posix()):
+            return known["speaker"]
+    below = path.relative_to(folder).parts
+    return readable(below[0] if len(below) > 1 else folder.resolve().name)
 
 
 def _manifest(manifest: Path) -> list[Source]:
-    try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"data.root={manifest}: neither audio with a known suffix nor a manifest (text).") from None
+    if regular_file(manifest).st_size > MAX_MANIFEST_BYTES:
+        raise UserError(f"data.root={manifest}: neither audio with a known suffix nor a manifest (too large).")
+    # File names may hold bytes that are not text; some editors begin a file with a byte order mark.
+    text = manifest.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    if not text.strip():
+        raise UserError(f"data.root={manifest}: the manifest is empty; it takes lines of 'speaker TAB path'.")
+    if "\0" in text or "\t" not in text:
+        raise UserError(
+            f"data.root={manifest}: neither audio with a known suffix nor a manifest (text of 'speaker TAB path')."
+        )
     sources = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         speaker, tab, name = line.partition("\t")
-        path = manifest.parent / name.strip()
         if not tab or not speaker.strip():
             raise UserError(f"{manifest}, line {number}: {line!r} is not 'speaker TAB path'.")
-        if not path.is_file():
-            raise UserError(f"{manifest}, line {number}: there is no file {path}.")
-        sources.append(Source(path, speaker.strip()))
-    if not sources:
-        raise UserError(f"data.root={manifest}: the manifest is empty; it takes lines of 'speaker TAB path'.")
+        path = manifest.parent / _expanded(name.strip())
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{manifest}, line {number}: there is no file {path}.") from None
+        except OSError as error:
+            raise UserError(f"{manifest}, line {number}: {path} cannot be read ({_reason(error)}).") from error
+        if not stat.S_ISREG(mode):
+            raise UserError(f"{manifest}, line {number}: {path} is not a file.")
+        sources.append(Source(path, readable(speaker.strip())))
     return sources
 
 
-def _few(names: list[str], most: int = MAX_LISTED) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def _expanded(name: str) -> Path:
+    """With the home folder for ~; where there is no such user, the name stays."""
+    return Path(os.path.expanduser(name))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -91,3 +91,10 @@ def test_torchaudio_agrees_on_256_codes():
     np.testing.assert_array_equal(encode(wav, 256), theirs.numpy())
     amplitudes = torchaudio.functional.mu_law_decoding(torch.arange(256.0, dtype=torch.float64), 256)
     np.testing.assert_allclose(decode(codes_of(256), 256), amplitudes.numpy(), rtol=1e-6)
+
+
+def test_hours_are_encoded_as_their_parts_are():
+    """In blocks, which cut the audio anywhere."""
+    wav = np.tile(speech(), 20)
+    parts = np.split(wav, [1, 300_001, 300_002, len(wav) - 7])
+    np.testing.assert_array_equal(encode(wav, 256), np.concatenate([encode(part, 256) for part in parts]))

@@ -101,3 +101,97 @@ def test_names_are_unique_whatever_the_files_are_called(tmp_path):
     audio = folder_of(tmp_path, "a/x-2.wav", "b/x.wav", "c/x.wav", "d/x.wav", "e/x-3.wav")
     os.rename(audio / "e" / "x-3.wav", os.fsencode(audio / "e") + b"/\xff.wav")
     assert prepare_from(tmp_path, audio).names == ["x-2", "x", "x-3", "x-4", "\ufffd"]
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+def cut(file: Path, size: int) -> None:
+    os.truncate(file, size)
+
+
+DAMAGE = {
+    "the index is cut": lambda folder: cut(folder / "index.json", 40),
+    "the index is empty": lambda folder: cut(folder / "index.json", 0),
+    "the index is a list": lambda folder: (folder / "index.json").write_text("[]"),
+    "the index lacks a key": lambda folder: (folder / "index.json").write_text('{"digest": "0"}'),
+    "the index is gone": lambda folder: (folder / "index.json").unlink(),
+    "codes are cut": lambda folder: cut(folder / "codes.bin", 5000),
+    "codes are empty": lambda folder: cut(folder / "codes.bin", 0),
+    "codes are gone": lambda folder: (folder / "codes.bin").unlink(),
+    "frames are cut": lambda folder: cut(folder / "frames.bin", 5000),
+    "a channel's worth of frames is cut": lambda folder: cut(folder / "frames.bin", 2 * 51 * 4 * 38),
+    "frames are gone": lambda folder: (folder / "frames.bin").unlink(),
+    "all is gone": lambda folder: [file.unlink() for file in folder.iterdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_corpus_is_prepared_again(tmp_path, capsys, damage):
+    """Said in one line; who had it open keeps what it read."""
+    audio = folder_of(tmp_path, "a.wav", "b.wav")
+    whole = prepare_from(tmp_path, audio)
+    assert len(whole.frames(0)) == 51 and whole.frame_channels == 39
+    digest = whole.digest
+    damage(whole.folder)
+    capsys.readouterr()
+    again = prepare_from(tmp_path, audio)
+    assert again.digest == digest and again.folder == whole.folder and again.samples == 2 * len(speech())
+    said, speakers = capsys.readouterr().err.splitlines()
+    assert said == f"The prepared corpus {whole.folder} is damaged and prepared again."
+    assert os.listdir(tmp_path / "prepared") == [again.folder.name]
+    prepare_from(tmp_path, audio)
+    assert capsys.readouterr().err.splitlines() == [speakers]
+
+
+# --- what is said of the audio --------------------------------------------------------------------
+
+
+def test_every_preparation_says_who_speaks_how_long(tmp_path, capsys):
+    """Now and when it is used again; in seconds or hours, and the first names if there are many."""
+    audio = folder_of(tmp_path, "anna/a.wav", "anna/b.wav", "bob/c.wav")
+    for _ in range(2):
+        prepare_from(tmp_path, audio)
+        assert capsys.readouterr().err == "2 speakers, 1.5 s: anna 1.0 s, bob 0.5 s\n"
+    soundfile.write(audio / "bob" / "c.flac", np.tile(speech(), 2 * 360), RATE)
+    prepare_from(tmp_path, audio)
+    assert capsys.readouterr().err == "2 speakers, 0.1 h: anna 1.0 s, bob 0.1 h\n"
+    prepare_from(tmp_path, folder_of(tmp_path / "many", *(f"{number}/a.wav" for number in range(9))))
+    assert capsys.readouterr().err.endswith(" 6 0.5 s, 7 0.5 s, ...\n")
+
+
+def test_silence_is_named_and_a_corpus_of_it_refused(tmp_path, capsys):
+    """Digital silence, and channels that cancel each other; not what is only quiet."""
+    audio, wave = folder_of(tmp_path, "a.wav"), speech()
+    silent = {
+        "zeros.wav": np.zeros(8000, np.float32),
+        "cancelled.wav": np.stack([wave, -wave], axis=1),
+    }
+    soundfile.write(audio / "quiet.wav", np.random.default_rng(0).integers(-1, 2, 8000) / 2**15, RATE)
+    for name, samples in silent.items():
+        soundfile.write(audio / name, samples, RATE)
+    assert len(prepare_from(tmp_path, audio)) == 4
+    line, _ = capsys.readouterr().err.splitlines()
+    assert line.startswith("Silent, ") and all(str(audio / name) in line for name in silent)
+    assert str(audio / "a.wav") not in line and "quiet" not in line
+    for name in silent:
+        sentence = refused(prepare_from, tmp_path, audio / name)
+        assert f"Every sample of {audio / name} is silence" in sentence
+    soundfile.write(audio / "late.wav", np.concatenate([np.zeros(8000), wave]), RATE)
+    assert "data.seconds=0.5" in refused(prepare_from, tmp_path, audio / "late.wav", seconds=0.5)
+    assert len(prepare_from(tmp_path, audio / "late.wav")) == 1
+
+
+def test_audio_that_is_clipped_is_counted_with_its_peak(tmp_path, capsys):
+    """One line for all of it; an overshoot that nobody hears is not mentioned."""
+    audio, wave = folder_of(tmp_path, "a.wav"), speech() / np.abs(speech()).max()
+    for peak in (1.05, 2.0, 4.4):
+        soundfile.write(audio / f"{peak}.wav", wave * peak, RATE, subtype="FLOAT")
+    assert len(prepare_from(tmp_path, audio)) == 4
+    line, _ = capsys.readouterr().err.splitlines()
+    assert line.startswith("2 of 4 files are clipped") and line.endswith(f"{audio / '4.4.wav'}, has a peak of 4.40.")
+
+
+def test_a_prepared_folder_with_an_impossible_name_is_one_sentence(tmp_path):
+    sentence = refused(prepare_from, tmp_path / ("x" * 300), SENTENCES[0])
+    assert "File name too long" in sentence and "data.prepared=FOLDER" in sentence
