@@ -1,5 +1,6 @@
 """The command line as the tests type it."""
 
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -49,11 +50,11 @@ class CommandLine:
         return Done(code, *self.capsys.readouterr())
 
     def refused(self, line: str, *words: str) -> Done:
-        """Exit code 2, and on stderr a sentence with these words; in front of it at most a progress bar."""
+        """Exit code 2, and on stderr a sentence with these words; before it at most speakers and a progress bar."""
         done = self(line)
         assert done.code == 2
         *before, sentence = done.err.strip().splitlines()
-        assert all("step/s" in bar or "s/step" in bar for bar in before), before
+        assert all(re.search(r"step/s|s/step|^\d+ speakers?, ", one) for one in before), before
         assert all(word in sentence for word in words), sentence
         assert sentence.endswith((".", "?"))
         return done
