@@ -113,7 +113,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
     assert done.code == 0, done.err
     if f"input={SENTENCE}" in words and "experiment=baseline" in words:
         samples = f"{BASELINE['samples']:,}"
-        assert f"{samples} of {samples} samples are the input's, bit for bit" in done.out
+        assert f"{samples} of {samples} samples match the input bit for bit" in done.out
 
 
 def try_sweep(clone: SimpleNamespace, file: str, *words: str) -> None:
