@@ -85,8 +85,8 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
     """
     if not (folder / RESULTS).is_file():
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
-    results = read_results(folder)
     trained = checkpoints.load(folder / CHECKPOINT)
+    results = read_results(folder)
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     checkpoint = replace(trained, weights=stored, training=None)
     measured = measure(checkpoint)  # first: a record is replaced as a whole or not at all
