@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import optuna
-from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from mfcc_wavenet.runs import plots
@@ -109,6 +108,8 @@ def _scale(parameter: Parameter) -> Scale:
 
 def _importances(trials: Trials, valued: list[FrozenTrial], varied: list[str]) -> dict[str, float]:
     """Optuna's, of the settings that vary; runs that were stopped early count with their latest value."""
+    from optuna.importance import get_param_importances  # takes longer to import than all the rest
+
     study = optuna.create_study(direction=trials.file.goal)
     for trial in valued:
         params, distributions = ({name: of[name] for name in varied} for of in (trial.params, trial.distributions))
