@@ -55,7 +55,7 @@ def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> 
         name, ours, theirs = difference
         raise UserError(
             f"{folder} holds a run with {name}={theirs}, not {ours}; another name=NAME keeps both, restart=true "
-            "replaces it."
+            f"replaces it, and checkpoint={folder} continues it elsewhere."
         )
 
 

@@ -166,12 +166,14 @@ def _upgraded(path: Path, content: Any) -> dict[str, Any]:
 
 
 def _from_1_to_2(content: dict[str, Any]) -> None:
-    """A setting was renamed, averages no longer count their steps, and a run knows its choices and its logged rows."""
+    """A setting was renamed, averages do not count steps, metrics have names, and a run knows its rows and choices."""
     train = content["settings"]["train"]
     train["max_bad_steps"] = train.pop("most_bad_steps")
     if content["training"] is not None:
         del content["training"]["averaged_steps"]
         content["training"] |= {"choices": None, "rows_logged": None}
+        metrics, names = content["training"]["metrics"], ("count", "nats", "errors", "prob_target", "max", "peak_dist")
+        metrics["sums"] = dict(zip(names, metrics["sums"].tolist()))
 
 
 UPGRADES = {1: _from_1_to_2}  # by the format that they start from

@@ -45,6 +45,7 @@ class Metrics:
         of_target = log_probabilities.gather(-1, predictions.target[:, :, None])[:, :, 0]
         of_peak, peak = log_probabilities.max(-1)
         distance = (peak - predictions.target).abs()
+        # In the order of SUMS.
         rows = [torch.ones_like(of_target), -of_target, distance > 0, of_target.exp(), of_peak.exp(), distance]
         counted = predictions.mask & finite
         self._sums += torch.stack([torch.where(counted, row.double(), 0.0).sum() for row in rows])
@@ -91,8 +92,10 @@ class Metrics:
 
     def state_dict(self) -> dict:
         """What a checkpoint needs so that the row after a resume is the row without one."""
-        return {"samples_seen": self._read, "sums": self._sums.cpu()}
+        return {"samples_seen": self._read, "sums": dict(zip(self.SUMS, self._sums.tolist()))}
 
     def load_state_dict(self, state: dict) -> None:
+        """By name: a sum that an older checkpoint lacks starts from zero."""
         self._read = state["samples_seen"]
-        self._sums.copy_(state["sums"])
+        sums = [state["sums"].get(name, 0.0) for name in self.SUMS]
+        self._sums.copy_(torch.tensor(sums, dtype=torch.float64))

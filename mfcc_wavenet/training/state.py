@@ -46,7 +46,10 @@ def restore(chassis: "Chassis", checkpoint: Checkpoint) -> None:
     try:
         _restore(chassis, checkpoint)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"The checkpoint cannot be resumed: its training state is damaged ({error}).") from error
+        raise UserError(
+            f"The checkpoint cannot be resumed: its training state is damaged, or of another optimizer or version "
+            f"({error})."
+        ) from error
 
 
 def _restore(chassis: "Chassis", checkpoint: Checkpoint) -> None:

@@ -122,7 +122,6 @@ def test_a_root_without_audio_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "blank.tsv").write_text("\n \n")
     (tmp_path / "noise.bin").write_bytes(b"\xff\xfe\x80" * 9)
-    (tmp_path / "file.txt").write_text("")
     assert "no such file or folder" in refused(prepare_from, tmp_path, tmp_path / "nowhere")
     assert "data.root is empty" in refused(prepare_from, tmp_path)
     assert "holds no audio file (" in refused(prepare_from, tmp_path, tmp_path / "empty")

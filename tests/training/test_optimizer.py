@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.settings import compose_settings
 
+from mfcc_wavenet.config.settings import OPTIMIZERS
 from mfcc_wavenet.training.optimizer import CLASSES, make_optimizer, take_step, update_average
 
 RATE = 0.5
@@ -61,3 +62,7 @@ def test_the_average_trails_by_its_decay_and_skips_what_is_skipped():
     assert average.weight.tolist() == [1.0, 1.0] and average.running_mean.tolist() == [0.0, 0.0]
     update_average(average, model, 0.75, torch.tensor(True))
     assert average.weight.tolist() == [1.5, 1.5] and average.running_mean.tolist() == [5.0, 5.0]
+
+
+def test_every_optimizer_that_can_be_named_can_be_made():
+    assert set(CLASSES) == set(OPTIMIZERS)
