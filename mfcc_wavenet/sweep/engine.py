@@ -73,11 +73,10 @@ def sweep(
         raise UserError(
             f"{error.filename or folder}: {error.strerror or error}; once that works, the same command resumes."
         ) from error
-    states = [trial.state for trial in trials.started()]
-    if states and set(states) == {TrialState.FAIL}:
-        raise UserError(
-            f"Every run of the sweep failed ({len(states)} in total); {trials.log_path(0)} has the output of the first."
-        )
+    started = trials.started()
+    if started and all(trial.state == TrialState.FAIL for trial in started):
+        log = trials.log_path(started[0].number)
+        raise UserError(f"Every run of the sweep failed ({len(started)} in total); {log} has the output of the first.")
 
 
 @dataclass
