@@ -45,11 +45,12 @@ class CommandLine:
         return Done(code, *self.capsys.readouterr())
 
     def refused(self, line: str, *words: str) -> Done:
-        """Exit code 2, and on stderr a sentence with these words; in front of it at most a progress bar."""
+        """Exit code 2, and on stderr a sentence with these words; before it at most who speaks and a progress bar."""
         done = self(line)
         assert done.code == 2
         *before, sentence = done.err.strip().splitlines()
-        assert all("step/s" in bar or "s/step" in bar for bar in before), before
+        known = ("step/s", "s/step", " speaker, ", " speakers, ")
+        assert all(any(words in line for words in known) for line in before), before
         assert all(word in sentence for word in words), sentence
         assert sentence.endswith((".", "?"))
         return done
