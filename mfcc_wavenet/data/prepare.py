@@ -28,7 +28,7 @@ from mfcc_wavenet.data.sources import Source, few, find_sources, readable
 
 CLIPPED_PEAK = 1.1  # resampling and lossy codecs exceed full scale by less, and nobody hears that
 LEAST_HOURS = 0.05  # that are given in hours, not in seconds
-FORMAT = 1  # of the prepared folder; raise it when the layout or the meaning of its files changes
+FORMAT = 2  # of the prepared folder; raise it when the layout or the meaning of its files changes
 
 
 def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> Corpus:
