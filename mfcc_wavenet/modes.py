@@ -85,6 +85,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
     results = json.loads((folder / RESULTS).read_text())
     trained = checkpoints.load(folder / CHECKPOINT)
+    records.refuse(folder, trained.settings, composed, directory)  # before minutes of measuring
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     checkpoint = replace(trained, weights=stored, training=None)
     measured = measure(checkpoint)  # first: a record is replaced as a whole or not at all
@@ -95,11 +96,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
             f"wrong, margin {results['margin']:.2g}); weights=float32 keeps the run exact."
         )
     try:
-        path = records.pin(folder, checkpoint, composed, directory, getattr(torch, weights))
-        measured |= {"weights": weights, "checkpoint": path.name, "checkpoint_sha256": checkpoints.digest(path)}
-        record = records.record(directory.name, results, measured, path)
-        write_json(directory / RESULTS, record)
-        records.write_readme(directory, record)
+        record = records.pin(folder, checkpoint, composed, directory, results, measured, weights)
     except OSError as error:
         raise UserError(f"output={directory} could not be written ({error.strerror or error}).") from error
     print(
