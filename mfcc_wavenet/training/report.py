@@ -86,7 +86,8 @@ class Report:
             plots.save(figure, self.folder / f"{name}.png")
 
     def keep(self, experiment: str | None, results: dict) -> None:
-        """The final checkpoint with settings and results as an artifact, which checkpoint=wandb:... finds again."""
+        """The table in W&B's log; the final checkpoint as an artifact, which checkpoint=wandb:... finds again."""
+        self.tracker.note(table(self.folder, self.tracker.commands))
         aliases = ["latest", "zero"] if results["wrong"] == 0 else ["latest"]
         files = [self.folder / name for name in (CHECKPOINT, CONFIG, RESULTS)]
         self.tracker.artifact(self.folder.name, "model", files, {"experiment": experiment, **results}, aliases)
@@ -121,7 +122,7 @@ def table(folder: Path, commands: dict[str, str]) -> str:
     if results["reproduced"] is not None:
         reproduced = f"{results['reproduced']:,} of {results['samples']:,} samples, bit for bit"
     rows = {
-        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, given the true past",
+        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, teacher-forced",
         "reproduced": f"{reproduced}, free-running from MFCCs alone",
         "nats": f"{results['nats']:.6f} per sample",
         "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
