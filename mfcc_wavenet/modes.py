@@ -11,6 +11,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, owned, write_json
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.config.size import sizes
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -39,7 +40,7 @@ def train(
                 print("This run is finished; restart=true trains it again, name=NAME next to it.\n")
                 print(table(folder, {}))
                 if swept():
-                    _report_again(settings, folder, choices)
+                    _report_again(settings, folder, choices, len(start.speakers))
                 return
             print(f"Resuming from {path}, step {start.training['step']}.", file=sys.stderr)
         Chassis(settings, folder, start, choices).train()
@@ -115,7 +116,9 @@ def as_another_run(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, training=training)
 
 
-def _report_again(settings: Settings, folder: Path, choices: dict[str, str | None]) -> None:
+def _report_again(settings: Settings, folder: Path, choices: dict[str, str | None], speakers: int) -> None:
     """A sweep that draws a setting twice waits for a result each time; training again would give the same one."""
-    with Tracker(settings.tracking, name=folder.name, config=run_config(settings, choices)) as tracker:
-        tracker.summarise(json.loads((folder / RESULTS).read_text()))
+    results = json.loads((folder / RESULTS).read_text())
+    config = run_config(settings, choices) | sizes(settings, speakers, results["samples"])
+    with Tracker(settings.tracking, name=folder.name, config=config) as tracker:
+        tracker.summarise(results)
