@@ -46,6 +46,8 @@ def run(composed: DictConfig) -> None:
     label = experiment or (path.resolve().parent.name if path else None)
     origin = f"from-{label}" if path else experiment or "default"
     folder = Path(command.runs) / (command.name or run_name(origin, overrides))
+    if command.name:  # on the command line, which counts more than W&B's variable
+        os.environ.pop("WANDB_NAME", None)
 
     if command.mode not in MODES:
         raise UserError(f"mode={command.mode} is not a mode; {near(command.mode, list(MODES))}")

@@ -11,6 +11,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, owned, refuse_overwriting, write_json
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.config.size import sizes
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -40,7 +41,7 @@ def train(
                 print("This run is finished; restart=true trains it again, name=NAME next to it.\n")
                 print(table(folder, {}))
                 if swept():
-                    _report_again(settings, folder, choices)
+                    _report_again(settings, folder, choices, len(start.speakers))
                 return
             print(f"Resuming from {path}, step {start.training['step']}.", file=sys.stderr)
         Chassis(settings, folder, start, choices).train()
@@ -87,6 +88,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
     trained = checkpoints.load(folder / CHECKPOINT)
     results = read_results(folder)
+    records.refuse(folder, trained.settings, composed, directory)  # before minutes of measuring
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     checkpoint = replace(trained, weights=stored, training=None)
     measured = measure(checkpoint)  # first: a record is replaced as a whole or not at all
@@ -97,11 +99,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
             "weights=float32 keeps the run exact."
         )
     try:
-        path = records.pin(folder, checkpoint, composed, directory, getattr(torch, weights))
-        measured |= {"weights": weights, "checkpoint": path.name, "checkpoint_sha256": checkpoints.digest(path)}
-        record = records.record(directory.name, results, measured, path)
-        write_json(directory / RESULTS, record)
-        records.write_readme(directory, record)
+        record = records.pin(folder, checkpoint, composed, directory, results, measured, weights)
     except OSError as error:
         raise UserError(f"output={directory} could not be written ({error.strerror or error}).") from error
     print(
@@ -120,7 +118,9 @@ def as_another_run(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, training=training)
 
 
-def _report_again(settings: Settings, folder: Path, choices: dict[str, str | None]) -> None:
+def _report_again(settings: Settings, folder: Path, choices: dict[str, str | None], speakers: int) -> None:
     """A sweep that draws a setting twice waits for a result each time; training again would give the same one."""
-    with Tracker(settings.tracking, name=folder.name, config=run_config(settings, choices)) as tracker:
-        tracker.summarise(read_results(folder))
+    results = read_results(folder)
+    config = run_config(settings, choices) | sizes(settings, speakers, results["samples"])
+    with Tracker(settings.tracking, name=folder.name, config=config) as tracker:
+        tracker.summarise(results)

@@ -14,6 +14,8 @@ from mfcc_wavenet.config.errors import UserError
 BACKENDS = ("librosa", "torchaudio")
 DELTA_ORDERS = (0, 1, 2)
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
+MAX_CHARACTERS = {"project": 128, "entity": 128, "group": 128, "tags": 64}  # of each in W&B
+NOT_IN_A_PROJECT = "/\\#?%:"  # characters, by W&B's rule
 QUANTIZATION_CHANNELS = range(2, 2**16 + 1)  # of mu-law, whose codes are stored in 8 or 16 bits
 MAX_LAYERS_PER_BLOCK = 20  # the dilation doubles with each
 MAX_LAYERS = 1000  # in all blocks
@@ -78,18 +80,29 @@ class FeatureSettings:
 
 @dataclass(frozen=True)
 class TrackingSettings:
-    """Where a run is logged to."""
+    """Where a run is logged to. Where a value is null, and where there are no tags, W&B's own settings count."""
 
     mode: str  # "auto", "online", "offline" or "disabled"
-    project: str
+    project: str | None
     entity: str | None
     group: str | None
     tags: tuple[str, ...]
-    dir: str  # the folder that holds the wandb directory, shared by all runs
+    dir: str | None  # the folder that holds the wandb directory, shared by all runs
     timeout: float  # seconds to wait for the server before the run continues offline
 
     def __post_init__(self):
         _one_of(TRACKING_MODES, "tracking", "mode", self.mode)
+        for name, most in MAX_CHARACTERS.items():
+            for text in self.tags if name == "tags" else filter(None, [getattr(self, name)]):
+                if not 1 <= len(text) <= most:
+                    raise UserError(
+                        f"tracking.{name}={text[:20]}...: it has {len(text)} characters; W&B takes 1 to {most}."
+                    )
+        if set(self.project or "") & set(NOT_IN_A_PROJECT):
+            raise UserError(
+                f"tracking.project={self.project}: W&B takes none of {' '.join(NOT_IN_A_PROJECT)} in the name of a "
+                "project; tracking.entity=... says whose it is."
+            )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ def count_weights(settings: Settings, speakers: int) -> int:
     return frame_layers + stages + embeddings + layer_weights + head
 
 
+def sizes(settings: Settings, speakers: int, samples: int) -> dict[str, int | float]:
+    """What a run's config says of them next to its settings; samples: of the corpus."""
+    hours = samples / settings.features.sample_rate / 3600
+    return {"size.weights": count_weights(settings, speakers), "size.speakers": speakers, "size.hours": round(hours, 6)}
+
+
 def training_bytes(settings: Settings, geometry: Geometry) -> int:
     """What a training step needs at the least: weights, and what every position keeps for the backward pass."""
     wavenet, window = settings.wavenet, settings.window

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 from datetime import date
 from importlib.metadata import version
@@ -11,7 +12,7 @@ import torch
 import yaml
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, write_text
+from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, replacing, write_json, write_text
 from mfcc_wavenet.config.parse import first_difference, plain
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -19,75 +20,77 @@ from mfcc_wavenet.models.checkpoint import Checkpoint
 
 MAX_CHECKPOINT = 20 * 2**20  # bytes of a file that belongs into git
 PACKAGES = ("torch", "torchaudio", "librosa", "numpy", "numba")
+README = "README.md"
+IN_README = ("wrong", "samples", "reproduced", "nats", "samples_seen", "seconds", "hardware")
+UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.unfinished")  # what a killed process leaves of a file
 
 
-def pin(
-    run: Path, checkpoint: Checkpoint, composed: Settings | None, directory: Path, weights: torch.dtype = torch.float32
-) -> Path:
-    """Writes the record of a finished run: config, checkpoint without training state, pictures, README.
+def refuse(run: Path, settings: Settings, composed: Settings | None, directory: Path) -> None:
+    """UserError where a run with these settings cannot be pinned in that directory.
 
     composed: what the directory's config.yaml composes to, if there is one; the run must have used just that.
-    weights: the type that they are stored in. results.json is written by the caller, who measures the pinned
-    checkpoint anew.
-    Returns the path of the pinned checkpoint.
     """
+    if directory.resolve() == run.resolve() or (directory.resolve() / HISTORY).exists():
+        raise UserError(
+            f"output={directory} is the folder of a run, which stays as it is; output=experiments/NAME makes a record."
+        )
     config = directory / CONFIG
-    text = yaml.safe_dump(_what_was_trained(checkpoint.settings), sort_keys=False)
     if composed is not None:
-        _refuse_difference(composed, checkpoint.settings, directory)
-    elif config.exists() and config.read_text() != text:
+        _refuse_difference(composed, settings, directory)
+    elif config.exists() and config.read_text() != _config(settings):
         raise UserError(
             f"{config} is there already; experiment={directory.name} compares the run with it, "
             "output=experiments/NAME makes another."
         )
+
+
+def pin(
+    run: Path, checkpoint: Checkpoint, composed: Settings | None, directory: Path,
+    results: dict, measured: dict, weights: str = "float32",
+) -> dict:  # fmt: skip
+    """Writes the record of a finished run: config, checkpoint without training state, pictures, README, results.json.
+
+    results: what the run found at its end; measured: what the checkpoint was measured to be when it was to be pinned;
+    weights: the name of the type that they are stored in.
+    Every file is written whole, and results.json, which says that the record is complete, is the last one: it is gone
+    while the others are replaced, so that it never belongs to another checkpoint, and the next call completes what
+    was killed. Returns what is in results.json. UserError as in refuse, and for a checkpoint that is too large.
+    """
+    refuse(run, checkpoint.settings, composed, directory)
     directory.mkdir(parents=True, exist_ok=True)
-    candidate = directory / "candidate.pt"
-    checkpoints.save(candidate, checkpoint, weights)
-    if candidate.stat().st_size > MAX_CHECKPOINT:
-        size = candidate.stat().st_size / 2**20
-        candidate.unlink()
-        raise UserError(
-            f"The checkpoint has {size:.1f} MiB; a pinned one may have {MAX_CHECKPOINT // 2**20} "
-            "(weights=float16 halves it)."
-        )
+    for path in directory.iterdir():
+        if UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
     path = directory / CHECKPOINT
-    candidate.replace(path)
+    with replacing(path) as candidate:
+        checkpoints.save(candidate, checkpoint, getattr(torch, weights))
+        if (size := candidate.stat().st_size) > MAX_CHECKPOINT:
+            raise UserError(
+                f"The checkpoint has {size / 2**20:.1f} MiB; a pinned one may have {MAX_CHECKPOINT // 2**20} "
+                "(weights=float16 halves it)."
+            )
+        (directory / RESULTS).unlink(missing_ok=True)
     if composed is None:
-        write_text(config, text)
+        write_text(directory / CONFIG, _config(checkpoint.settings))
     for picture in run.glob("*.png"):
-        shutil.copyfile(picture, directory / picture.name)
-    return path
-
-
-def record(name: str, results: dict, measured: dict, checkpoint: Path) -> dict:
-    """results.json: what the run took, what the pinned checkpoint was measured to be, and where."""
-    return {
-        "experiment": name,
+        with replacing(directory / picture.name) as unfinished:
+            shutil.copyfile(picture, unfinished)
+    record = {
+        "experiment": directory.name,
         "status": "trained",
         "date": date.today().isoformat(),
         **results,
         **measured,
-        "checkpoint_bytes": checkpoint.stat().st_size,
+        "weights": weights,
+        "checkpoint": path.name,
+        "checkpoint_sha256": checkpoints.digest(path),
+        "checkpoint_bytes": path.stat().st_size,
         "hardware": hardware(),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
     }
-
-
-def write_readme(directory: Path, record: dict) -> None:
-    """A few lines with pictures; one that a person has written stays."""
-    path = directory / "README.md"
-    if path.exists():
-        return
-    rows = "\n".join(
-        f"| {key} | {record[key]} |"
-        for key in ("wrong", "samples", "reproduced", "nats", "samples_seen", "seconds", "hardware")
-    )
-    pictures = "\n".join(f"![{picture.stem}]({picture.name})" for picture in sorted(directory.glob("*.png")))
-    write_text(
-        path,
-        f"# {record['experiment']}\n\n| | |\n|---|---|\n{rows}\n\nMeasured again by "
-        f"`python run.py experiment={record['experiment']} mode=evaluate`.\n\n{pictures}\n",
-    )
+    _write_readme(directory, record)
+    write_json(directory / RESULTS, record)
+    return record
 
 
 def hardware() -> str:
@@ -103,6 +106,19 @@ def hardware() -> str:
     return f"{models[0] if models else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
+def _write_readme(directory: Path, record: dict) -> None:
+    """A few lines with pictures; one that a person has written, or written into, stays."""
+    path = directory / README
+    title = f"# {record['experiment']}\n\n| | |\n|---|---|\n"
+    how = f"\nMeasured again by `python run.py experiment={record['experiment']} mode=evaluate`.\n\n"
+    rows = "".join(f"| {key} | {record[key]} |\n" for key in IN_README)
+    pictures = "".join(f"![{picture.stem}]({picture.name})\n" for picture in sorted(directory.glob("*.png")))
+    any_rows = "".join(rf"\| {key} \| .* \|\n" for key in IN_README)
+    generated = re.escape(title) + any_rows + re.escape(how) + r"(!\[.*\]\(.*\)\n)*"
+    if not path.exists() or re.fullmatch(generated, path.read_text()):
+        write_text(path, title + rows + how + pictures)
+
+
 def _refuse_difference(composed: Settings, used: Settings, directory: Path) -> None:
     if difference := first_difference(composed, used, ignored=("tracking", "data.prepared")):
         name, ours, theirs = difference
@@ -112,8 +128,8 @@ def _refuse_difference(composed: Settings, used: Settings, directory: Path) -> N
         )
 
 
-def _what_was_trained(settings: Settings) -> dict[str, dict]:
-    """The settings without those that change nothing of it: where files lie and what is logged."""
+def _config(settings: Settings) -> str:
+    """What was trained: the settings without those that change nothing of it, where files lie and what is logged."""
     groups = plain(settings)
     del groups["tracking"], groups["data"]["prepared"]
-    return groups
+    return yaml.safe_dump(groups, sort_keys=False)

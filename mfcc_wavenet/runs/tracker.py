@@ -5,6 +5,7 @@ logged means one warning.
 """
 
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -20,11 +21,13 @@ from typing import Any, ClassVar
 import numpy as np
 import wandb
 from matplotlib.figure import Figure
+from wandb.errors import UsageError
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
 from mfcc_wavenet.config.settings import TrackingSettings
 from mfcc_wavenet.runs import plots
 
+LOG_BYTES = 2**16  # that a run takes at the least
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not longer
 CLOSE_SECONDS = 10.0  # for wandb's own process to end
 FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own choice is 15
@@ -33,6 +36,7 @@ SERVICE_SECONDS = 10  # that the service may take for an answer
 SLOWEST_UPLOAD = 2**20  # bytes per second that a server may take for an artifact
 MAX_ARTIFACT_NAME = 128  # W&B's own limit
 REASON_CHARACTERS = 160  # of wandb's message that fit into our one line
+PROJECT, JOB_TYPE = "mfcc_wavenet", "train"  # where neither settings nor W&B's own say otherwise
 SAMPLES_SEEN = "train/samples_seen"  # steps of different windows cannot be compared; samples can
 AXES = {  # what is drawn over what; none of the patterns overlap, since wandb does not say which would count
     "train/*": SAMPLES_SEEN,
@@ -69,7 +73,6 @@ class Tracker:
         name: str,
         config: dict[str, Any],
         run_id: str | None = None,
-        job_type: str = "train",
     ) -> None:
         if Tracker._current is not None:
             raise RuntimeError(f"The run {Tracker._current.run_id} is still open: finish it first.")
@@ -81,7 +84,7 @@ class Tracker:
         self._warned = False
         if settings.mode == "disabled":
             return
-        run = {"name": name, "config": config, "id": self.run_id, "job_type": job_type}
+        run = {"name": os.environ.get("WANDB_NAME") or name, "config": config, "id": self.run_id}
         try:
             self._run, offline_because = _open(settings, run | {"resume": run_id and "allow"})
         except BaseException:
@@ -90,6 +93,8 @@ class Tracker:
         if self._run is None:
             return
         Tracker._current, Tracker._opened = self, True
+        for handler in logging.getLogger("wandb").handlers:  # otherwise a traceback for each line that does not fit
+            handler.handleError = lambda _: self._warn("write to W&B's log", sys.exception())
         self.online = offline_because is None
         self.run_id = self._run.id
         self.directory = Path(self._run.dir).parent
@@ -102,7 +107,10 @@ class Tracker:
         self._step: int | None = None  # ours, of the row being filled
         self._row = self._run.starting_step - 1  # wandb's, of the same row
         runs = shlex.quote(str(self.directory.parent))
-        self.commands["look at it"] = f"{WANDB} leet {runs}"
+        if self.online and self._run.url:
+            self.commands |= {"look at it": self._run.url, "in the terminal": f"{WANDB} leet {runs}"}
+        else:
+            self.commands["look at it"] = f"{WANDB} leet {runs}"
         if not self.online:
             # A resumed run has a directory for each of its parts, and sync joins them in order.
             parts = f"offline-run-*-{self.run_id}" if run_id else self.directory.name
@@ -197,9 +205,12 @@ class Tracker:
             upload = f"{WANDB} sync --include-online {shlex.quote(str(self.directory))}"
             _say(f"W&B did not take all of the run in time; upload it later with `{upload}`")
         except Exception as error:  # a full disk, a dead wandb process: training matters more
-            if not self._warned:
-                _say(f"could not {what} ({_reason(error)}); training continues; this is said only once")
-            self._warned = True
+            self._warn(what, error)
+
+    def _warn(self, what: str, error: BaseException) -> None:
+        if not self._warned:
+            _say(f"could not {what} ({_reason(error)}); training continues; this is said only once")
+        self._warned = True
 
 
 @contextlib.contextmanager
@@ -245,8 +256,8 @@ def _mode(asked: str) -> str:
     chosen = {} if asked == "auto" else {"mode": asked}
     try:
         mode = wandb.setup(wandb.Settings(silent=True, **chosen)).settings.mode
-    except ValueError as error:
-        why = " ".join(str(error).split()).partition(" [type=")[0]
+    except (ValueError, UsageError) as error:
+        why = " ".join(str(error).split()).partition(" [type=")[0].rstrip(".")
         raise UserError(f"wandb refuses a WANDB_* variable or its settings file: {why}.") from error
     return OTHER_NAMES.get(mode, mode)
 
@@ -257,10 +268,14 @@ def _open(settings: TrackingSettings, run: dict[str, Any]) -> tuple[Any, str | N
     if mode == "disabled":
         _close()
         return None, None
-    run |= {"project": settings.project, "entity": settings.entity, "group": settings.group, "tags": settings.tags}
+    # What is None is left to wandb, which looks for WANDB_* variables and settings files. What it would choose itself
+    # where there are none is ours.
+    others = wandb.setup().settings
+    run |= {"project": settings.project or others.project or PROJECT, "job_type": others.run_job_type or JOB_TYPE}
+    run |= {"entity": settings.entity or None, "group": settings.group or None, "tags": settings.tags or None}
     run |= {"dir": _writable(settings.dir), "reinit": "create_new"}  # never a run that somebody else opened
     options = {"init_timeout": settings.timeout, "finish_timeout": FINISH_SECONDS, "finish_timeout_raises": True}
-    options |= {"console": "off", "use_dot_wandb": False, "x_transaction_log_flush_interval": FLUSH_SECONDS}
+    options |= {"console": "wrap", "use_dot_wandb": False, "x_transaction_log_flush_interval": FLUSH_SECONDS}
 
     def start(mode: str) -> Any:
         return wandb.init(**run, mode=mode, settings=wandb.Settings(**options))
@@ -297,19 +312,23 @@ def _close() -> None:
     ending.join(CLOSE_SECONDS)
 
 
-def _writable(folder: str) -> Path:
-    runs = Path(folder).expanduser().absolute() / "wandb"
+def _writable(folder: str | None) -> Path:
+    variable = os.environ.get("WANDB_DIR")
+    named = f"WANDB_DIR={variable}" if variable and not folder else f"tracking.dir={folder or '.'}"
+    runs = Path(folder or variable or ".").expanduser().absolute() / "wandb"
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=runs):
+        with tempfile.TemporaryFile(dir=runs) as file:
+            file.write(bytes(LOG_BYTES))
+            file.flush()
             return runs.parent
     except OSError as error:
         why = f"cannot write to {runs} ({error.strerror})"
         how = "name another folder, or use tracking.mode=disabled"
-        raise UserError(f"tracking.dir={folder}: {why}; {how}.") from error
+        raise UserError(f"{named}: {why}; {how}.") from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:REASON_CHARACTERS]
 
 

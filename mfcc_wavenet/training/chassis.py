@@ -16,7 +16,7 @@ from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, writ
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import plain, run_config
 from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.config.size import refuse_too_large, training_bytes
+from mfcc_wavenet.config.size import refuse_too_large, sizes, training_bytes
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
@@ -99,7 +99,8 @@ class Chassis:
         self.save()  # a folder that refuses is found out now, not after the first hours
         (self.folder / RESULTS).unlink(missing_ok=True)
         note_decayed(self.settings.optim, self.step, self.settings.train.steps)
-        settings, config = self.settings, run_config(self.settings, self.choices)
+        settings = self.settings
+        config = run_config(settings, self.choices) | sizes(settings, len(self.speakers), self.corpus.samples)
         with (
             Interruption() as interruption,  # around the W&B run: that is never left unfinished
             loader_deaths_as_user_errors(f"the last checkpoint is {self.checkpoint_path}"),

@@ -85,7 +85,8 @@ class Report:
             plots.save(figure, self.folder / f"{name}.png")
 
     def keep(self, experiment: str | None, results: dict) -> None:
-        """The final checkpoint with settings and results as an artifact, which checkpoint=wandb:... finds again."""
+        """The table in W&B's log; the final checkpoint as an artifact, which checkpoint=wandb:... finds again."""
+        self.tracker.note(table(self.folder, self.tracker.commands))
         aliases = ["latest", "zero"] if results["wrong"] == 0 else ["latest"]
         files = [self.folder / name for name in (CHECKPOINT, CONFIG, RESULTS)]
         self.tracker.artifact(self.folder.name, "model", files, {"experiment": experiment, **results}, aliases)
@@ -117,7 +118,7 @@ def table(folder: Path, commands: dict[str, str]) -> str:
     """What came out of a finished run, where it lies, and what can be done with its W&B run."""
     results = read_results(folder)
     rows = {
-        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, given the true past",
+        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, teacher-forced",
         "reproduced": f"{reproduction(results)}, free-running from MFCCs alone",
         "nats": f"{results['nats']:.6f} per sample",
         "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",

@@ -1,6 +1,11 @@
 """Every configuration composes, every record is what it says, and a pinned run can be composed again."""
 
+import itertools
 import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,7 +215,7 @@ def test_a_checkpoint_that_is_too_large_for_git_is_not_pinned(finished, tmp_path
     logits = checkpoint.weights["wavenet.logits.weight"]
     large = replace(checkpoint, weights=checkpoint.weights | {"wavenet.logits.weight": logits.repeat(1700, 1)})
     with pytest.raises(UserError, match=r"has 2\d\.\d MiB; a pinned one may have 20 \(weights=float16 halves it\)"):
-        records.pin(finished, replace(large, training=None), None, tmp_path)
+        records.pin(finished, replace(large, training=None), None, tmp_path, {}, {})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -253,3 +258,90 @@ def test_a_config_that_is_no_yaml_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "EXPERIMENTS", tmp_path)
     with pytest.raises(UserError, match=r"experiments/broken/config\.yaml is not YAML"):
         experiments.register()
+
+
+def killed_at(replacement: int, pinning: Callable[[], object]) -> bool:
+    """Runs it in a process that is killed in place of its nth replacement of a file; False if there are fewer."""
+    child = os.fork()
+    if child == 0:
+        before, count = os.replace, itertools.count(1)
+
+        def replace_or_die(*paths: Path) -> None:
+            if next(count) == replacement:
+                os.kill(os.getpid(), signal.SIGKILL)
+            before(*paths)
+
+        os.replace = replace_or_die
+        pinning()
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def test_pinning_can_be_repeated_after_a_kill_between_any_two_writes(finished, tmp_path):
+    """In a new directory as in one with a former record; what is there meanwhile never belongs to something else."""
+    trained = replace(checkpoints.load(finished / CHECKPOINT), training=None)
+    results = json.loads((finished / RESULTS).read_text())
+    measured = measure(trained)
+
+    def pin_in(directory: Path, weights: str) -> dict:
+        return records.pin(finished, trained, None, directory, results, measured, weights)
+
+    pin_in(tmp_path / "whole", "float32")
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    for replacement in itertools.count(1):
+        new, again = tmp_path / f"new {replacement}", tmp_path / f"again {replacement}"
+        pin_in(again, "float16")
+        killed = [killed_at(replacement, lambda directory=directory: pin_in(directory, "float32"))
+                  for directory in (new, again)]  # fmt: skip
+        for directory in (new, again):
+            path = directory / RESULTS
+            if path.exists():
+                held = json.loads(path.read_text())["checkpoint_sha256"]
+                assert held == checkpoints.digest(directory / CHECKPOINT)
+            record = pin_in(directory, "float32")
+            assert json.loads(path.read_text()) == record and record["weights"] == "float32"
+            assert {path.name for path in directory.iterdir()} == names
+            assert record["checkpoint_sha256"] == checkpoints.digest(directory / CHECKPOINT)
+            assert f"| nats | {record['nats']} |" in (directory / "README.md").read_text()
+        if not any(killed):
+            break
+    assert replacement >= 7, "checkpoint, config.yaml, two pictures, README.md and results.json"
+
+
+def test_a_generated_readme_follows_its_record_and_an_edited_one_stays(finished, tmp_path):
+    """One line of a person's own is enough."""
+    trained = replace(checkpoints.load(finished / CHECKPOINT), training=None)
+    results = json.loads((finished / RESULTS).read_text())
+    measured = measure(trained)
+    for nats in (1.5, 2.5):
+        records.pin(finished, trained, None, tmp_path, results, measured | {"nats": nats})
+        assert f"| nats | {nats} |" in (tmp_path / "README.md").read_text()
+    edited = (tmp_path / "README.md").read_text() + "By hand.\n"
+    (tmp_path / "README.md").write_text(edited)
+    records.pin(finished, trained, None, tmp_path, results, measured)
+    assert (tmp_path / "README.md").read_text() == edited
+
+
+def test_a_run_is_not_pinned_over_a_run(finished, tmp_path):
+    """Neither over itself, whatever its folder is called, nor over another one; nothing is written."""
+    (tmp_path / "link").symlink_to(finished)
+    shutil.copytree(finished, tmp_path / "another")
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    for directory in (finished, tmp_path / "link", tmp_path / "another", finished.parent / "x" / ".." / finished.name):
+        with pytest.raises(UserError, match="is the folder of a run, which stays as it is; output=experiments/NAME"):
+            pin(finished, None, directory, "float32")
+    pin(finished, None, tmp_path / "record", "float32")
+    with pytest.raises(UserError, match="stays as it is"):
+        pin(tmp_path / "record", None, tmp_path / "record", "float16")
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_pictures_that_are_links_into_the_run_become_files(finished, tmp_path):
+    """What they point at stays."""
+    picture = finished / "curves.png"
+    before = picture.read_bytes()
+    (tmp_path / "curves.png").symlink_to(picture)
+    (tmp_path / "01_lighthouse.png").hardlink_to(finished / "01_lighthouse.png")
+    pin(finished, None, tmp_path, "float32")
+    assert picture.read_bytes() == before and not (tmp_path / "curves.png").is_symlink()
+    assert (tmp_path / "curves.png").read_bytes() == before

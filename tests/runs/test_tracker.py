@@ -65,7 +65,7 @@ def server(monkeypatch):
 def test_what_is_logged_offline_is_read_back(tmp_path):
     """Every value, sound, picture, config key and result comes out of the run's files as it went in."""
     config = flat({"optim": {"lr": 0.003, "name": "adam"}, "features": {"n_mfcc": 13}, "seed": 1})
-    tracker = Tracker(settings(tmp_path, "offline"), name="a name", config=config, job_type="test")
+    tracker = Tracker(settings(tmp_path, "offline"), name="a name", config=config)
     wav = np.sin(np.arange(4321) / 7).astype(np.float32) * 0.5
     tracker.log({"train/loss": 2.5, "train/errors": 7}, 0)
     tracker.log({"train/loss": 0.25, "train/errors": 0}, 10)
@@ -78,7 +78,7 @@ def test_what_is_logged_offline_is_read_back(tmp_path):
     assert tracker.directory is not None and tracker.directory.parent == tmp_path / "runs" / "wandb"
     log = records(tracker.directory)
     run = next(record["run"] for record in log if record["type"] == "run")
-    assert (run["run_id"], run["display_name"], run["job_type"]) == (tracker.run_id, "a name", "test")
+    assert (run["run_id"], run["display_name"], run["job_type"]) == (tracker.run_id, "a name", "train")
     assert {key: value for key, value in run["config"]["update"].items() if key != "_wandb"} == config
     first, second = rows(tracker.directory)
     assert (first["step"], first["train/loss"], first["train/errors"]) == (0, 2.5, 7)

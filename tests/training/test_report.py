@@ -127,6 +127,17 @@ def test_config_and_summary_say_what_ran_and_what_came_out(run):
     assert f'"steps": {results["steps"]}' in text.replace("\\", "")
 
 
+def test_config_tells_the_size_and_the_log_tells_the_table(run):
+    """Weights, speakers and hours; and what is printed at the end is in W&B's log, too."""
+    chassis, _, directory, printed = run
+    config = next(record["run"]["config"]["update"] for record in records(directory) if record["type"] == "run")
+    weights = sum(weight.numel() for weight in chassis.model.parameters())
+    sizes = {name: config[f"size.{name}"] for name in ("weights", "speakers", "hours")}
+    assert sizes == {"weights": weights, "speakers": 1, "hours": round(0.2 / 3600, 6)}
+    log = (directory / "files" / "output.log").read_text()
+    assert all(line.strip() in log for line in printed.splitlines())
+
+
 def test_the_printed_command_looks_at_the_run(run):
     """The command that the run prints for the terminal is one that wandb understands: its reader finds the run."""
     chassis, _, directory, printed = run
