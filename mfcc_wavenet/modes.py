@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, owned, refuse_overwriting, write_json
+from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, identities, owned, refuse_overwriting, write_json
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import sizes
@@ -33,7 +33,7 @@ def train(
     UserError where the folder's run has other settings, or where another process trains there.
     """
     path = folder / CHECKPOINT
-    with owned(folder.with_name(f".{folder.name}.lock"), f"The run {folder}"):
+    with owned(folder, f"The run {folder}"):
         if path.is_file() and not restart:
             start = checkpoints.load(path)
             _refuse_another_run(settings, start, folder)
@@ -62,7 +62,7 @@ def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> 
 
 def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path) -> dict:
     """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output."""
-    refuse_overwriting(output, [path])
+    refuse_overwriting(output, identities([path]))
     measured = {
         "experiment": experiment,
         **measure(checkpoint),

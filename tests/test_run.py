@@ -148,7 +148,7 @@ def test_a_run_folder_with_a_pinned_checkpoint_is_not_resumed(type_in, begun):
 
 def test_a_run_that_another_process_trains_is_left_alone(type_in, begun):
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(begun.with_name(".begun.lock"))], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", HOLD, str(begun)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as other:
         assert other.stdout.readline() == "mine\n"
         type_in.refused("checkpoint=runs/begun", f"runs/begun is in use by process {other.pid}")

@@ -72,7 +72,7 @@ def sentence(error: Exception) -> str:
     """One sentence for what Hydra and OmegaConf refuse (a mistyped key, group or option); ours are sentences."""
     text = str(error)
     if isinstance(error, UserError):
-        return text
+        return " ".join(text.splitlines())  # what was typed can hold line breaks
     if match := re.search(r"UserError raised while resolving interpolation: (.*)", text):
         return match[1]
     if isinstance(error, OmegaConfBaseException):

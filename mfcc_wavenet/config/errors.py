@@ -17,12 +17,20 @@ class UserError(Exception):
     """
 
 
-class Interrupted(Exception):
-    """A signal asked the command to end, and it ended with everything saved."""
+class Interrupted(BaseException):
+    """A signal asked the command to end, and it ended with everything saved.
+
+    No Exception, as KeyboardInterrupt is none: whoever handles what can go wrong does not mean the end.
+    """
 
     def __init__(self, sentence: str, signal_number: int):
         super().__init__(sentence)
         self.exit_code = 128 + signal_number  # the shell's convention
+
+
+def _terminate(number: int, _) -> None:
+    """SIGTERM ends a command as Ctrl-C does: files that are being written are removed, what is whole stays."""
+    raise Interrupted("Stopped by SIGTERM.", number)
 
 
 def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
@@ -33,6 +41,7 @@ def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
         try:
             # A command may have let Ctrl-C end it at once while its imports took their seconds.
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, _terminate)
             main()
         except UserError as error:
             print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Files: the names of those that a run leaves, names as file names, writing whole files, and owning a folder."""
+"""Files: the names of those that a run leaves, names as file names, writing them whole, finding and owning them."""
 
 import contextlib
 import errno
@@ -10,7 +10,8 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,22 +23,23 @@ RESULTS = "results.json"  # written last: the run is finished
 CONFIG = "config.yaml"  # all settings of the run
 HISTORY = "history.jsonl"  # what was logged, one row per line, for whoever watches the run
 
-LOCK = ".lock"  # names the process that works in the folder, and is locked by it
+UNFINISHED = ".{}.unfinished"  # a file while it is written
 
-MAX_NAME_CHARACTERS = 120  # of a folder; file systems take 255 bytes
+MAX_NAME_BYTES = 120  # of a folder; file systems take 255
 DIGEST_CHARACTERS = 8  # that tell two long names apart
 
 
 def slug(name: str) -> str:
-    """The name of a folder: what a shell, Hydra and W&B read as it stands, at most MAX_NAME_CHARACTERS of it.
+    """The name of a file or folder: what a shell and W&B read as it stands, at most MAX_NAME_BYTES of it.
 
     A longer name is cut and ends with a digest of the whole, so that two of them stay different.
     """
-    readable = re.sub(r"[^\w.+-]", "-", name)
-    if len(readable) <= MAX_NAME_CHARACTERS:
+    readable = re.sub(r"[^\w.+-]|^\.+$", "-", name)
+    if len(readable.encode()) <= MAX_NAME_BYTES:
         return readable
-    digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST_CHARACTERS]
-    return f"{readable[: MAX_NAME_CHARACTERS - 1 - DIGEST_CHARACTERS]}-{digest}"
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:DIGEST_CHARACTERS]
+    start = readable.encode()[: MAX_NAME_BYTES - 1 - DIGEST_CHARACTERS].decode(errors="ignore")
+    return f"{start}-{digest}"
 
 
 @contextlib.contextmanager
@@ -52,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.unfinished")
+    unfinished = path.with_name(UNFINISHED.format(secrets.token_hex(8)))
     try:
         yield unfinished
         with open(unfinished, "rb") as file:
@@ -84,21 +86,96 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def refuse_overwriting(output: Path, inputs: Iterable[Path]) -> None:
-    """UserError if the output is a file that is read, by whatever name."""
-    if output.exists():
-        for path in inputs:
-            if path.exists() and output.samefile(path):
-                raise UserError(f"output={output} is what is read ({path}); name another file, nothing was written.")
+Identity = tuple[int, int]
+
+
+def identities(paths: Iterable[Path]) -> dict[Identity, Path]:
+    """The files among them that exist, by what makes a file the same under all its names: device and inode."""
+    return {(status.st_dev, status.st_ino): path for path in paths if (status := _status(path))}
+
+
+def refuse_overwriting(output: Path, inputs: dict[Identity, Path]) -> None:
+    """UserError if the output is a file or folder that is read, by whatever name."""
+    for path in (inputs.get(identity) for identity in identities([output])):
+        if path is not None:
+            raise UserError(f"output={output} is what is read ({path}); name another, nothing was written.")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):  # ValueError: the name contains a null byte
+        return None
+
+
+def files_below(folder: Path, suffixes: Collection[str], name: str, without: Path | None = None) -> list[Path]:
+    """The files with one of these suffixes in a folder and all folders below, sorted.
+
+    Links to folders are followed, each folder once; hidden files and folders are passed over, and counted on stderr.
+    name: the folder in words; without: a folder below that is left out. UserError if the folder cannot be read.
+    """
+    passed_over: Counter[str] = Counter()
+    files = sorted(_walk(folder, suffixes, name, identities([without] if without else []), passed_over))
+    if passed_over:
+        counts = ", ".join(f"{count} {what}" for what, count in sorted(passed_over.items()))
+        print(f"{name}: passed over {counts}.", file=sys.stderr)
+    return files
+
+
+def _walk(
+    folder: Path, suffixes: Collection[str], name: str, without: Collection[Identity], passed_over: Counter[str]
+) -> Iterator[Path]:
+    """The files, in any order; passed_over counts what else might have been meant."""
+    # Links are followed after all folders that are really here, so that these keep their own names.
+    seen, folders, links = set(), deque([folder]), deque()
+    while folders or links:
+        current = folders.popleft() if folders else links.popleft()
+        try:
+            status = current.stat()
+            if (identity := (status.st_dev, status.st_ino)) in seen:
+                passed_over["links to folders that are read already"] += 1
+                continue
+            if identity in without:
+                continue
+            seen.add(identity)
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError as error:
+            reason = error.strerror or error
+            if current == folder:
+                raise UserError(f"{name}: the folder cannot be read ({reason}).") from error
+            print(f"left out: {current}: the folder cannot be read ({reason}).", file=sys.stderr)
+            continue
+        for entry in entries:
+            path, is_meant = current / entry.name, Path(entry.name).suffix.lower() in suffixes
+            if entry.name.startswith("."):
+                if is_meant or _holds(entry.is_dir):
+                    passed_over["hidden files or folders"] += 1
+            elif _holds(entry.is_dir):
+                (links if entry.is_symlink() else folders).append(path)
+            elif is_meant and _holds(entry.is_file):
+                yield path
+            elif is_meant:
+                passed_over["broken links, pipes or devices"] += 1
+
+
+def _holds(test: Callable[[], bool]) -> bool:
+    """False where it cannot be told, as of a link to itself."""
+    try:
+        return test()
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
-def owned(lock: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """This process alone owns what the lock file stands for, until the context ends or the process does.
+def owned(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """This process alone writes into the folder, until the context ends or the process does.
 
-    The lock is the operating system's (POSIX, fcntl), so that a process that is killed leaves none behind, and the
-    processes that load batches do not inherit it. wait: for another owner to finish; otherwise a UserError names it.
+    The lock lies next to the folder and is the operating system's (POSIX, fcntl), so that a process that is killed
+    leaves none behind, and the processes that load batches do not inherit it; what a killed one left unfinished is
+    removed. what: the folder in words. wait: for another owner to finish; otherwise a UserError names it.
     """
+    folder = folder.resolve()
+    lock = folder.with_name(f".{folder.name}.lock")
     is_new = not lock.parent.exists()
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +187,8 @@ def owned(lock: Path, what: str, wait: bool = False) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         try:
+            for leftover in folder.glob(UNFINISHED.format("*")):
+                leftover.unlink(missing_ok=True)
             yield
         finally:
             lock.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
         corpus = _opened(folder, front_end)
         if corpus is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with owned(folder.with_name(f".{folder.name}.lock"), f"The corpus {folder}", wait=True):
+            with owned(folder, f"The corpus {folder}", wait=True):
                 corpus = _opened(folder, front_end)  # another process may just have prepared it
                 if corpus is None:
                     corpus = _prepared(folder, sources, data.seconds, front_end, quantization_channels)

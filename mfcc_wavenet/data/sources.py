@@ -3,15 +3,11 @@
 import os
 import re
 import stat
-import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import files_below
 from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, regular_file
 
 PACKAGE = Path(__file__).parent  # holds demo/
@@ -76,53 +72,10 @@ def few(names: list[str], most: int = MAX_LISTED) -> str:
 
 
 def _folder(folder: Path) -> list[Source]:
-    passed_over: Counter[str] = Counter()
-    files = sorted(_walk(folder, passed_over))
-    if passed_over:
-        counts = ", ".join(f"{count} {what}" for what, count in sorted(passed_over.items()))
-        tqdm.write(f"data.root={folder}: passed over {counts}.", file=sys.stderr)
+    files = files_below(folder, AUDIO_SUFFIXES, f"data.root={folder}")
     if not files:
         raise UserError(f"data.root={folder}: the folder holds no audio file ({few(sorted(AUDIO_SUFFIXES))}).")
     return [Source(path, _speaker(path, folder)) for path in files]
-
-
-def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
-    """The audio files below the folder, in any order; passed_over counts what else might have been meant."""
-    # Links are followed after all folders that are really here, so that these keep their own names.
-    seen, folders, links = set(), deque([folder]), deque()
-    while folders or links:
-        current = folders.popleft() if folders else links.popleft()
-        try:
-            status = current.stat()
-            if (identity := (status.st_dev, status.st_ino)) in seen:
-                passed_over["links to folders that are read already"] += 1
-                continue
-            seen.add(identity)
-            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
-        except OSError as error:
-            if current == folder:
-                raise UserError(f"data.root={folder}: the folder cannot be read ({_reason(error)}).") from error
-            tqdm.write(f"left out: {current}: the folder cannot be read ({_reason(error)}).", file=sys.stderr)
-            continue
-        for entry in entries:
-            path, is_audio = current / entry.name, Path(entry.name).suffix.lower() in AUDIO_SUFFIXES
-            if entry.name.startswith("."):
-                if is_audio or _holds(entry.is_dir):
-                    passed_over["hidden files or folders"] += 1
-            elif _holds(entry.is_dir):
-                (links if entry.is_symlink() else folders).append(path)
-            elif is_audio and _holds(entry.is_file):
-                yield path
-            elif is_audio:
-                passed_over["broken links, pipes or devices"] += 1
-
-
-def _holds(test: Callable[[], bool]) -> bool:
-    """False where it cannot be told, as of a link to itself."""
-    try:
-        return test()
-    except OSError:
-        return False
 
 
 def _speaker(path: Path, folder: Path) -> str:

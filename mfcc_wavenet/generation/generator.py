@@ -68,11 +68,13 @@ class Generator:
         samples: Sequence[int],
         sampling: Sampling = GREEDY,
         progress: Callable[[int], object] = lambda samples: None,
+        finished: Callable[[int, Integer[np.ndarray, " _"]], object] = lambda index, codes: None,
     ) -> list[Integer[np.ndarray, " _"]]:
         """The codes of each of any number of utterances: the same as generate() of each, in less time.
 
         frames, speakers and samples have one entry per utterance. progress is called with the number of samples that
-        were added, after every block and never by two threads at once.
+        were added, after every block, and finished with the index and the codes of an utterance as soon as these are
+        complete; neither by two threads at once.
         """
         codes = [np.empty(length, code_type(self.model.wavenet.embedding.num_embeddings)) for length in samples]
         cancelled, reporting = threading.Event(), threading.Lock()
@@ -91,6 +93,9 @@ class Generator:
                     codes[utterance][start : start + len(block)] = block
                 with reporting:
                     progress(sum(map(len, blocks)))
+                    for utterance, block in zip(batch, blocks):
+                        if len(block) and start + len(block) == samples[utterance]:
+                            finished(utterance, codes[utterance])
 
         batches = self._batches(samples)
         if self.batches_at_once == 1 or len(batches) == 1:

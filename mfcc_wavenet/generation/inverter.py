@@ -103,6 +103,7 @@ class Inverter:
         top_k: int = 0,
         seed: int = 0,
         progress: Callable[[int], object] = lambda samples: None,
+        finished: Callable[[int, Codes], object] = lambda index, codes: None,
     ) -> Codes | list[Codes]:
         """Mu-law codes (samples,) of one array (n_mfcc, frames), or of each in a list of arrays of any lengths.
 
@@ -110,7 +111,8 @@ class Inverter:
         speaker: one of speakers; None is the first. temperature 0 takes the most likely code each time; above, codes
         are sampled from softmax(logits / temperature), restricted to the top_k most likely ones (0: all). The random
         numbers of every array start from the seed, so its codes do not depend on what else is in the list. progress is
-        called with the number of samples that were added, after every block.
+        called with the number of samples that were added, after every block; finished with the index and the codes of
+        an array as soon as these are complete, whatever else is not. Neither is called by two threads at once.
 
         Raises UserError for arrays of another shape, values that are not finite, MFCCs of another front end, lengths
         that do not match the frames, an unknown speaker, and temperature, top_k or seed out of range.
@@ -130,7 +132,9 @@ class Inverter:
         speaker_index = self._speaker_index(speaker)
         for array in arrays:
             self._refuse_foreign(array)
-        codes = self.generator.generate_all(frames, [speaker_index] * len(frames), lengths, sampling, progress)
+        codes = self.generator.generate_all(
+            frames, [speaker_index] * len(frames), lengths, sampling, progress, finished
+        )
         return codes if several else codes[0]
 
     def stream(

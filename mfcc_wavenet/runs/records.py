@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, replacing, write_json, write_text
+from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, owned, replacing, write_json, write_text
 from mfcc_wavenet.config.parse import first_difference, plain
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -22,7 +22,6 @@ MAX_CHECKPOINT = 20 * 2**20  # bytes of a file that belongs into git
 PACKAGES = ("torch", "torchaudio", "librosa", "numpy", "numba")
 README = "README.md"
 IN_README = ("wrong", "samples", "reproduced", "nats", "samples_seen", "seconds", "hardware")
-UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.unfinished")  # what a killed process leaves of a file
 
 
 def refuse(run: Path, settings: Settings, composed: Settings | None, directory: Path) -> None:
@@ -56,11 +55,15 @@ def pin(
     while the others are replaced, so that it never belongs to another checkpoint, and the next call completes what
     was killed. Returns what is in results.json. UserError as in refuse, and for a checkpoint that is too large.
     """
-    refuse(run, checkpoint.settings, composed, directory)
+    with owned(directory, f"The record {directory}"):
+        refuse(run, checkpoint.settings, composed, directory)
+        return _write(run, checkpoint, directory, composed is None, results, measured, weights)
+
+
+def _write(
+    run: Path, checkpoint: Checkpoint, directory: Path, with_config: bool, results: dict, measured: dict, weights: str
+) -> dict:
     directory.mkdir(parents=True, exist_ok=True)
-    for path in directory.iterdir():
-        if UNFINISHED.fullmatch(path.name):
-            path.unlink(missing_ok=True)
     path = directory / CHECKPOINT
     with replacing(path) as candidate:
         checkpoints.save(candidate, checkpoint, getattr(torch, weights))
@@ -70,9 +73,11 @@ def pin(
                 "(weights=float16 halves it)."
             )
         (directory / RESULTS).unlink(missing_ok=True)
-    if composed is None:
+    if with_config:
         write_text(directory / CONFIG, _config(checkpoint.settings))
     for picture in run.glob("*.png"):
+        if (directory / picture.name).is_symlink():  # the record keeps a picture of its own
+            (directory / picture.name).unlink()
         with replacing(directory / picture.name) as unfinished:
             shutil.copyfile(picture, unfinished)
     record = {

@@ -15,7 +15,9 @@ from support.settings import ROOT
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import (
-    MAX_NAME_CHARACTERS,
+    MAX_NAME_BYTES,
+    UNFINISHED,
+    identities,
     owned,
     refuse_overwriting,
     replacing,
@@ -51,18 +53,18 @@ def test_two_writers_do_not_meet(tmp_path):
 @given(st.text(min_size=1))
 def test_a_slug_is_a_name_that_a_shell_reads_as_it_stands(name):
     assert set(slug(name)) <= set(name) | set("-0123456789abcdef") and not set(slug(name)) & set(" /$'\"\\\n")
-    assert 0 < len(slug(name)) <= MAX_NAME_CHARACTERS
+    assert 0 < len(slug(name).encode()) <= MAX_NAME_BYTES
 
 
 def test_long_names_stay_different():
     names = ["x" * 300 + end for end in ("a", "b")]
-    assert slug(names[0]) != slug(names[1]) and len(slug(names[0])) == MAX_NAME_CHARACTERS
+    assert slug(names[0]) != slug(names[1]) and len(slug(names[0]).encode()) <= MAX_NAME_BYTES
 
 
 @pytest.fixture
 def owner(tmp_path):
-    """Another process that owns tmp_path/.lock."""
-    command = [sys.executable, "-c", HOLD, str(tmp_path / ".lock")]
+    """Another process that owns tmp_path/folder."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "folder")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout.readline() == "mine\n"
         yield process
@@ -72,21 +74,30 @@ def owner(tmp_path):
 def test_a_second_owner_learns_who_the_first_is(tmp_path, owner):
     """A folder has one owner at a time; the sentence names its process."""
     expected = rf"^The folder is in use by process {owner.pid} on .*stop it\.$"
-    with pytest.raises(UserError, match=expected), owned(tmp_path / ".lock", "The folder"):
+    with pytest.raises(UserError, match=expected), owned(tmp_path / "folder", "The folder"):
         pass
 
 
 def test_a_killed_owner_leaves_no_lock(tmp_path, owner):
     owner.kill()
     owner.wait()
-    with owned(tmp_path / ".lock", "The folder"):
-        assert (tmp_path / ".lock").exists()
+    with owned(tmp_path / "folder", "The folder"):
+        assert (tmp_path / ".folder.lock").exists()
     assert os.listdir(tmp_path) == []
+
+
+def test_the_next_owner_removes_what_a_killed_one_left(tmp_path):
+    """A file that was being written; what is whole stays."""
+    folder = tmp_path / "folder"
+    write_text(folder / "whole", "x")
+    (folder / UNFINISHED.format("0123456789abcdef")).write_text("half")
+    with owned(folder, "The folder"):
+        assert os.listdir(folder) == ["whole"]
 
 
 def test_who_waits_goes_on_when_the_owner_ends(tmp_path, owner, capsys):
     threading.Timer(0.5, owner.kill).start()
-    with owned(tmp_path / ".lock", "The folder", wait=True):
+    with owned(tmp_path / "folder", "The folder", wait=True):
         assert f"process {owner.pid}" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
@@ -106,8 +117,9 @@ def test_what_is_read_is_not_written_to(tmp_path):
     """By whatever name it is given."""
     (tmp_path / "file").write_text("original")
     (tmp_path / "link").symlink_to("file")
+    read = identities([tmp_path / "nothing", tmp_path / "file"])
     for output in (tmp_path / "file", tmp_path / "link", tmp_path / "x" / ".." / "file"):
         (tmp_path / "x").mkdir(exist_ok=True)
         with pytest.raises(UserError, match="is what is read"):
-            refuse_overwriting(output, [tmp_path / "nothing", tmp_path / "file"])
-    refuse_overwriting(tmp_path / "other", [tmp_path / "file"])
+            refuse_overwriting(output, read)
+    refuse_overwriting(tmp_path / "other", read)

@@ -1,7 +1,11 @@
 """mode=generate over files: each is converted once, and none stops the others."""
 
+import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,11 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 from support.command import CommandLine
+from support.owners import HOLD
 from support.settings import ROOT
 
 from mfcc_wavenet import Inverter
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.generation.files import find_inputs, output_paths
+from mfcc_wavenet.generation.inputs import find_inputs, output_paths
+from mfcc_wavenet.generation.outputs import LEDGER
 
 WAV, RATE = soundfile.read(ROOT / "mfcc_wavenet" / "data" / "demo" / "01_lighthouse.flac", dtype="float32")
 PINNED = "experiment=baseline mode=generate"
@@ -102,3 +108,92 @@ def test_names_of_many_inputs_take_no_time():
     assert outputs[1] == Path("out/0/1.wav")
     assert (outputs[3], outputs[6001]) == (Path("out/0/3.wav.wav"), Path("out/0/3.npy.wav"))
     assert len(set(outputs)) == len(inputs) == 8000
+
+
+def test_what_is_read_is_never_written_to(type_in):
+    """By whatever name; nor is what somebody else has put there, unless restart=true says so."""
+    folder = type_in.folder / "in"
+    (type_in.folder / "link.wav").symlink_to(folder / "spoken.wav")
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    type_in.refused(f"{PINNED} input=in/spoken.wav output=in/spoken.wav", "is what is read")
+    type_in.refused(f"{PINNED} input=in/spoken.wav output=link.wav", "is what is read")
+    assert "is what is read" in type_in(f"{PINNED} input=in output=in").err
+    assert "is what is read" in type_in(f"{PINNED} 'input=in/s*.wav' output=in").err
+    assert all(path.read_bytes() == content for path, content in before.items())
+    (folder / "one.wav").write_text("mine")
+    done = type_in(f"{PINNED} 'input=in/o*.npy' output=in")
+    assert done.code == 2 and "was there before" in done.err and (folder / "one.wav").read_text() == "mine"
+    assert type_in(f"{PINNED} 'input=in/o*.npy' output=in restart=true").code == 0
+    assert soundfile.info(folder / "one.wav").frames == 1600
+
+
+def test_outputs_below_the_inputs_are_no_inputs(type_in):
+    """The default output of input=. is such a folder; hidden files are passed over, links to folders are not."""
+    (type_in.folder / "in" / "._spoken.wav").write_text("a Mac's")
+    shutil.copytree(type_in.folder / "in" / "below", type_in.folder / "elsewhere")
+    (type_in.folder / "in" / "linked").symlink_to(type_in.folder / "elsewhere")
+    for summary in ("wrote 6 files", "6 files existed already"):
+        done = type_in(f"{PINNED} input=in output=in/made")
+        assert done.code == 0 and summary in done.out and "1 hidden file" in done.err, done
+    assert list(written(type_in.folder / "in" / "made")) == sorted([*OUTPUTS, "linked/spoken.wav"])
+
+
+@pytest.mark.parametrize("seconds", [-60, 60], ids=["an older file", "a newer file"])
+def test_an_input_that_was_replaced_is_generated_again(type_in, seconds):
+    type_in(f"{PINNED} input=in output=out")
+    first = written(type_in.folder / "out")
+    np.save(type_in.folder / "in" / "one.npy", np.load(type_in.folder / "in" / "one.npy")[:, :5])
+    stamp = time.time() + seconds
+    os.utime(type_in.folder / "in" / "one.npy", (stamp, stamp))
+    assert "wrote 1 file," in type_in(f"{PINNED} input=in output=out").out
+    second = written(type_in.folder / "out")
+    assert {name for name in OUTPUTS if first[name] != second[name]} == {"one.wav"}
+    assert soundfile.info(type_in.folder / "out" / "one.wav").frames == 640
+
+
+def test_two_inputs_never_share_an_output(type_in):
+    """One of them is made, and a sentence names the other."""
+    shutil.copy(type_in.folder / "in" / "one.npy", type_in.folder / "in" / "two-a.npy")
+    done = type_in(f"{PINNED} input=in output=out")
+    assert done.code == 2 and "in/two.npz: its output out/two-a.wav is that of in/two-a.npy" in done.err
+    assert list(written(type_in.folder / "out")) == ["below/spoken.wav", "one.wav", "spoken.wav", "two-a.wav"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_finished_is_kept_when_a_batch_is_stopped(tmp_path, number):
+    """Short files that are generated together with a long one; the same command makes the rest."""
+    (tmp_path / "in").mkdir()
+    for name, samples in {"a": 1600, "b": 1600, "c": 1600, "long": 16000 * 60}.items():
+        soundfile.write(tmp_path / "in" / f"{name}.wav", np.resize(WAV, samples), RATE)
+    words = ("experiment=baseline", "mode=generate", "input=in", "output=out")
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        while not list((tmp_path / "out").glob("*.wav")):
+            assert process.poll() is None and not time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert process.returncode == 128 + number and "Traceback" not in err
+    assert "wrote 3 files" in out and err.strip().endswith(".")
+    assert {soundfile.info(path).frames for path in (tmp_path / "out").iterdir() if path.suffix == ".wav"} == {1600}
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.endswith(".unfinished")]
+
+
+def test_a_folder_of_outputs_has_one_owner(type_in):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(type_in.folder / "out")], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as owner:
+        assert owner.stdout.readline() == "mine\n"
+        type_in.refused(f"{PINNED} input=in output=out", f"in use by process {owner.pid}")
+        owner.kill()
+
+
+def test_a_line_that_a_kill_cut_costs_one_output(type_in):
+    type_in(f"{PINNED} input=in output=out")
+    ledger = type_in.folder / "out" / LEDGER
+    ledger.write_text(ledger.read_text()[:-20])
+    (last,) = set(OUTPUTS) - {json.loads(line).get("output") for line in ledger.read_text().splitlines()[:-1]}
+    (type_in.folder / "out" / last).unlink()  # as it would be: the line is written after the file
+    assert "wrote 1 file," in type_in(f"{PINNED} input=in output=out").out
+    assert "5 files existed already" in type_in(f"{PINNED} input=in output=out").out

@@ -1,6 +1,6 @@
 """Another process that owns a folder."""
 
-# A program: its argument is the lock file, and it prints a line once that is locked.
+# A program: its argument is the folder, and it prints a line once that is locked.
 HOLD = """
 import sys, time
 from pathlib import Path
