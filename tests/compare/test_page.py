@@ -71,6 +71,30 @@ def test_only_settings_that_differ_are_in_the_table():
     assert list(compare._table([run.settings for run in runs], differing=False)) == ["device", "seed", "window"]
 
 
+def test_names_are_shortened_to_what_differs():
+    """Words that all runs share are left out, as long as a name is left and no two become equal."""
+    assert compare._short_names(["default+optim.rate-1+seed-2", "default+optim.rate-3", "default"]) == [
+        "rate-1+seed-2", "rate-3", "default",
+    ]  # fmt: skip
+    assert compare._short_names(["003 rate=1 blocks=2", "004 rate=2 blocks=2"]) == ["003 rate=1", "004 rate=2"]
+    alike = ["a+optim.rate-1", "a+window.rate-1"]
+    assert compare._short_names(alike) == alike
+    assert compare._short_names(["default+seed-1"]) == ["default+seed-1"]
+    assert compare._short_names(["01_lighthouse v1.5", "b"]) == ["01_lighthouse v1.5", "b"]
+
+
+def test_runs_are_ranked_by_what_all_finished_runs_have():
+    """By the score; where one has none, by the error and then by samples; not finished or not a number is last."""
+
+    def order(*results: dict) -> list[int]:
+        runs = [Run(f"{number}", f"{number}", {}, result, [], {}) for number, result in enumerate(results)]
+        return sorted(range(len(runs)), key=lambda number: compare._rank(runs[number], compare._ranks(runs)))
+
+    assert order({"score": 0.1}, {}, {"score": -0.2}, {"score": float("nan")}) == [2, 0, 3, 1]
+    assert order({"score": -1, "error": 0.1}, {"error": 0.0}) == [1, 0]
+    assert order(*({"error": 0, "samples_to_zero": n} for n in (300, None, 200))) == [2, 0, 1]
+
+
 def test_thinned_curves_keep_their_extremes():
     """Of 100,000 values at most 1,000 are left, in order, the highest and the lowest peak among them."""
     values = np.sin(np.arange(100_000) / 5000)
