@@ -55,7 +55,7 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
     environment.filters |= {"value": _formatted, "breakable": _breakable}
     shorts = _short_names([run.name for run in runs])
     ranks = _ranks(runs)
-    return environment.get_template("page.html").render(
+    text = environment.get_template("page.html").render(
         title=title,
         runs=[_Style.of(number, run, short) for number, (run, short) in enumerate(zip(runs, shorts))],
         best_first=sorted(range(len(runs)), key=lambda number: _rank(runs[number], ranks)),
@@ -69,6 +69,7 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
         results=_results(runs),
         utterances=_utterances(runs),
     )
+    return text.encode("utf-8", "replace").decode()  # a folder's name may hold bytes that are no text
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -168,13 +169,16 @@ def _curves(run: Run, max_points: int) -> dict:
     """A run's curves: for each axis the position of every row, for each metric its rows and values."""
     names = sorted({name for row in run.history for name in row})
     columns = {name: np.array([row.get(name, np.nan) for row in run.history], np.float64) for name in names}
-    positions = {axis: _at_all_rows(columns["step"], columns[name]) for axis, name in AXES.items() if name in columns}
+    known = [name for name in AXES.values() if np.isfinite(columns.get(name, np.nan)).any()]
+    positions = {axis: _at_all_rows(columns["step"], columns[name]) for axis, name in AXES.items() if name in known}
     metrics = {name: _rows(columns[name], max_points) for name in names if name not in AXES.values()}
+    kept = np.unique(np.concatenate([*metrics.values(), np.empty(0, np.int64)]))  # rows that are drawn
     return {
-        "axes": {axis: _rounded(values) for axis, values in positions.items()},
+        "axes": {axis: _rounded(values[kept]) for axis, values in positions.items()},
         # Differences of row numbers: nearly all are 1, which deflates to nothing.
         "metrics": {
-            name: [np.diff(rows, prepend=0).tolist(), _rounded(columns[name][rows])] for name, rows in metrics.items()
+            name: [np.diff(np.searchsorted(kept, rows), prepend=0).tolist(), _rounded(columns[name][rows])]
+            for name, rows in metrics.items()
         },
     }
 
