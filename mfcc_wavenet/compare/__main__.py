@@ -40,7 +40,8 @@ def main() -> None:
         ) from error
     megabytes = given.output.stat().st_size / 1e6
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-    print(f"{given.output}  {megabytes:.1f} MB, {count}: {', '.join(run.name for run in runs)}")
+    line = f"{given.output}  {megabytes:.1f} MB, {count}: {', '.join(run.name for run in runs)}"
+    print(line.encode("utf-8", "replace").decode())
 
 
 def _refuse_special(output: Path) -> None:

@@ -6,6 +6,8 @@ Curves, settings, results and sounds are all embedded in it, so that it opens wi
 import base64
 import io
 import json
+import math
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32, Float64, Int
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from mfcc_wavenet.compare.reader import Run, Sound
 from mfcc_wavenet.config.errors import UserError
@@ -26,7 +29,16 @@ NUM_COLOURS = 7  # in page.css
 DASHES = ("", "7 4", "2 3")  # of lines: with the colours, 21 different ones
 MAX_POINTS = 500_000  # of all curves together, which keeps the page under 5 MB; longer curves are thinned out
 DIGITS = 6  # significant ones, of a value in the page
+GROUP_OF_SETTING = re.compile(r"^[a-z_]+\.(?=[a-z_]+[-=])")  # in the name of a run, such as optim.learning_rate-0.002
+MAX_EXACT = 2.0**53  # above which not every integer is a float64
 RESULTS_FIRST = ("score", "wrong", "samples", "error", "nats", "reproduced", "samples_to_zero", "samples_seen", "steps")
+RANKED_BY = (
+    "score",
+    "error",
+    "wrong",
+    "samples_to_zero",
+    "nats",
+)  # results of which less is better; the next is for ties
 
 
 def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Comparison of runs") -> str:
@@ -40,10 +52,14 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
     environment = Environment(
         loader=PackageLoader("mfcc_wavenet.compare", "template"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"value": _formatted}
-    return environment.get_template("page.html").render(
+    environment.filters |= {"value": _formatted, "breakable": _breakable}
+    shorts = _short_names([run.name for run in runs])
+    ranks = _ranks(runs)
+    text = environment.get_template("page.html").render(
         title=title,
-        runs=[_Style.of(number, run) for number, run in enumerate(runs)],
+        runs=[_Style.of(number, run, short) for number, (run, short) in enumerate(zip(runs, shorts))],
+        best_first=sorted(range(len(runs)), key=lambda number: _rank(runs[number], ranks)),
+        ranks=ranks,
         axes=list(AXES),
         metrics=[*shown, *(name for name in known if name not in shown)],
         shown=shown,
@@ -53,6 +69,7 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
         results=_results(runs),
         utterances=_utterances(runs),
     )
+    return text.encode("utf-8", "replace").decode()  # a folder's name may hold bytes that are no text
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -64,13 +81,46 @@ class _Style:
 
     number: int
     name: str
+    short: str  # the name that is shown; the whole one appears on hover
     source: str
     colour: int
     dash: str
 
     @classmethod
-    def of(cls, number: int, run: Run) -> "_Style":
-        return cls(number, run.name, run.source, number % NUM_COLOURS, DASHES[number // NUM_COLOURS % len(DASHES)])
+    def of(cls, number: int, run: Run, short: str) -> "_Style":
+        dash = DASHES[number // NUM_COLOURS % len(DASHES)]
+        return cls(number, run.name, short, run.source, number % NUM_COLOURS, dash)
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """The names without what tells no run from another: words that all of them have, and the groups of settings.
+
+    `default+optim.rate-1+seed-2` and `default+optim.rate-3` become `rate-1+seed-2` and `rate-3`. Words end at a plus or
+    a space. A name of common words alone stays whole, and so do all names where two would become equal.
+    """
+    if len(names) < 2:
+        return list(names)
+    words = [re.split(r"([+\s]+)", name) for name in names]  # words, and what separates them, in turn
+    common = set.intersection(*(set(parts[::2]) for parts in words))
+    shorts = []
+    for name, parts in zip(names, words):
+        kept = [(parts[i - 1] if i else "", parts[i]) for i in range(0, len(parts), 2) if parts[i] not in common]
+        joined = "".join(separator + GROUP_OF_SETTING.sub("", word) for separator, word in kept)
+        shorts.append(joined.removeprefix(kept[0][0]) if kept else name)
+    return shorts if len(set(shorts)) == len(set(names)) else list(names)
+
+
+def _ranks(runs: Sequence[Run]) -> list[str]:
+    """The results by which the runs are ranked: those that every finished run has."""
+    finished = [run.results for run in runs if run.results]
+    return [name for name in RANKED_BY if finished and all(name in results for results in finished)]
+
+
+def _rank(run: Run, ranks: Sequence[str]) -> list[float]:
+    """Less is better; what is missing or is not a number comes last."""
+    values = [run.results.get(name) for name in ranks]
+    ranked = [float(v) if type(v) in (int, float) and not math.isnan(v) else math.inf for v in values]
+    return [0.0 if run.results else math.inf, *ranked]
 
 
 def _table(rows: list[dict[str, Any]], differing: bool) -> dict[str, list]:
@@ -95,6 +145,11 @@ def _formatted(value: Any) -> str:
     return value if isinstance(value, str) else "–" if value is None else json.dumps(value)
 
 
+def _breakable(name: str) -> Markup:
+    """The name of a column, which may break after each of its words."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_./])", name))
+
+
 # --- curves ---------------------------------------------------------------------------------------
 
 
@@ -114,13 +169,16 @@ def _curves(run: Run, max_points: int) -> dict:
     """A run's curves: for each axis the position of every row, for each metric its rows and values."""
     names = sorted({name for row in run.history for name in row})
     columns = {name: np.array([row.get(name, np.nan) for row in run.history], np.float64) for name in names}
-    positions = {axis: _at_all_rows(columns["step"], columns[name]) for axis, name in AXES.items() if name in columns}
+    known = [name for name in AXES.values() if np.isfinite(columns.get(name, np.nan)).any()]
+    positions = {axis: _at_all_rows(columns["step"], columns[name]) for axis, name in AXES.items() if name in known}
     metrics = {name: _rows(columns[name], max_points) for name in names if name not in AXES.values()}
+    kept = np.unique(np.concatenate([*metrics.values(), np.empty(0, np.int64)]))  # rows that are drawn
     return {
-        "axes": {axis: _rounded(values) for axis, values in positions.items()},
+        "axes": {axis: _rounded(values[kept]) for axis, values in positions.items()},
         # Differences of row numbers: nearly all are 1, which deflates to nothing.
         "metrics": {
-            name: [np.diff(rows, prepend=0).tolist(), _rounded(columns[name][rows])] for name, rows in metrics.items()
+            name: [np.diff(np.searchsorted(kept, rows), prepend=0).tolist(), _rounded(columns[name][rows])]
+            for name, rows in metrics.items()
         },
     }
 
@@ -144,7 +202,10 @@ def _rows(values: Float64[np.ndarray, " rows"], max_points: int) -> Int[np.ndarr
 
 def _rounded(values: Float64[np.ndarray, " rows"]) -> list[float | int]:
     """Integers exactly, others to DIGITS digits."""
-    return [int(value) if value.is_integer() else float(f"{value:.{DIGITS}g}") for value in values.tolist()]
+    return [
+        int(value) if value.is_integer() and abs(value) < MAX_EXACT else float(f"{value:.{DIGITS}g}")
+        for value in values.tolist()
+    ]
 
 
 def _packed(content: Any) -> str:

@@ -25,14 +25,13 @@ from wandb.errors import UsageError
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
 from mfcc_wavenet.config.settings import TrackingSettings
-from mfcc_wavenet.runs import plots
+from mfcc_wavenet.runs import hosted_sweep, plots
 
 LOG_BYTES = 2**16  # that a run takes at the least
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not longer
 CLOSE_SECONDS = 10.0  # for wandb's own process to end
 FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own choice is 15
 ID_CHARACTERS = 80  # of the name in a run's id, of which wandb allows 128
-SERVICE_SECONDS = 10  # that the service may take for an answer
 SLOWEST_UPLOAD = 2**20  # bytes per second that a server may take for an artifact
 MAX_ARTIFACT_NAME = 128  # W&B's own limit
 REASON_CHARACTERS = 160  # of wandb's message that fit into our one line
@@ -84,7 +83,8 @@ class Tracker:
         self._warned = False
         if settings.mode == "disabled":
             return
-        run = {"name": os.environ.get("WANDB_NAME") or name, "config": config, "id": self.run_id}
+        named = os.environ.get("WANDB_NAME") or (None if swept() and not run_id else name)  # None: W&B numbers it
+        run = {"name": named, "config": config, "id": self.run_id}
         try:
             self._run, offline_because = _open(settings, run | {"resume": run_id and "allow"})
         except BaseException:
@@ -96,6 +96,8 @@ class Tracker:
         for handler in logging.getLogger("wandb").handlers:  # otherwise a traceback for each line that does not fit
             handler.handleError = lambda _: self._warn("write to W&B's log", sys.exception())
         self.online = offline_because is None
+        if named is None:
+            self._run.name = (self.online and hosted_sweep.run_name(self._run, config)) or name
         self.run_id = self._run.id
         self.directory = Path(self._run.dir).parent
         # Our step is a value like others. wandb's own step must grow, or it drops the row. They are equal, except
@@ -220,7 +222,7 @@ def service(what: str) -> Iterator[wandb.Api]:
     try:
         if not wandb.login(prompt=False, verify=False):
             raise UserError(f"{what}: no W&B credentials found; use `{WANDB} login` or set WANDB_API_KEY.")
-        yield wandb.Api(timeout=SERVICE_SECONDS)
+        yield wandb.Api(timeout=hosted_sweep.SERVICE_SECONDS)
     except UserError:
         raise
     except Exception as error:  # wandb has no class for what is refused, missing or unreachable

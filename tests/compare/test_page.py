@@ -71,6 +71,30 @@ def test_only_settings_that_differ_are_in_the_table():
     assert list(compare._table([run.settings for run in runs], differing=False)) == ["device", "seed", "window"]
 
 
+def test_names_are_shortened_to_what_differs():
+    """Words that all runs share are left out, as long as a name is left and no two become equal."""
+    assert compare._short_names(["default+optim.rate-1+seed-2", "default+optim.rate-3", "default"]) == [
+        "rate-1+seed-2", "rate-3", "default",
+    ]  # fmt: skip
+    assert compare._short_names(["003 rate=1 blocks=2", "004 rate=2 blocks=2"]) == ["003 rate=1", "004 rate=2"]
+    alike = ["a+optim.rate-1", "a+window.rate-1"]
+    assert compare._short_names(alike) == alike
+    assert compare._short_names(["default+seed-1"]) == ["default+seed-1"]
+    assert compare._short_names(["01_lighthouse v1.5", "b"]) == ["01_lighthouse v1.5", "b"]
+
+
+def test_runs_are_ranked_by_what_all_finished_runs_have():
+    """By the score; where one has none, by the error and then by samples; not finished or not a number is last."""
+
+    def order(*results: dict) -> list[int]:
+        runs = [Run(f"{number}", f"{number}", {}, result, [], {}) for number, result in enumerate(results)]
+        return sorted(range(len(runs)), key=lambda number: compare._rank(runs[number], compare._ranks(runs)))
+
+    assert order({"score": 0.1}, {}, {"score": -0.2}, {"score": float("nan")}) == [2, 0, 3, 1]
+    assert order({"score": -1, "error": 0.1}, {"error": 0.0}) == [1, 0]
+    assert order(*({"error": 0, "samples_to_zero": n} for n in (300, None, 200))) == [2, 0, 1]
+
+
 def test_thinned_curves_keep_their_extremes():
     """Of 100,000 values at most 1,000 are left, in order, the highest and the lowest peak among them."""
     values = np.sin(np.arange(100_000) / 5000)
@@ -82,7 +106,7 @@ def test_thinned_curves_keep_their_extremes():
     np.testing.assert_array_equal(compare._rows(values, 99_900), np.flatnonzero(np.isfinite(values)))
 
 
-def test_samples_seen_are_known_at_every_row():
+def test_samples_seen_are_known_at_every_drawn_row():
     """Those at an evaluation between two rows are interpolated."""
     history = [
         {"step": 0, "train/samples_seen": 0},
@@ -90,8 +114,8 @@ def test_samples_seen_are_known_at_every_row():
         {"step": 10, "train/samples_seen": 100},
     ]
     curves = compare._curves(Run("n", "s", {}, {}, history, {}), 100)
-    assert curves["axes"] == {"step": [0, 5, 10], "samples seen": [0, 50, 100]}
-    assert curves["metrics"] == {"eval/wrong": [[1], [3]]}
+    assert curves["axes"] == {"step": [5], "samples seen": [50]}
+    assert curves["metrics"] == {"eval/wrong": [[0], [3]]}
 
 
 def test_names_cannot_become_markup():
@@ -133,6 +157,25 @@ def test_the_page_works_without_curves_or_results():
     """An experiment has no history, an unfinished run no results: the page says so."""
     text = " ".join(VisibleText(compare.page([Run("n", "s", {}, {}, [], {})])).text)
     assert "None of these runs has curves." in text and "None of these runs has finished." in text
+
+
+def test_values_that_are_not_finite_and_names_that_are_not_text_make_a_page():
+    """Such values are no points of a curve, an axis without a finite value is none, and the page is UTF-8."""
+    history = [{"step": 0, "loss": float("nan")}, {"step": 1, "loss": 1e308, "train/samples_seen": float("nan")}]
+    run = Run("\udcff \u202eexe.\U0001f389", "s", {"x": float("inf")}, {"wrong": float("nan")}, history, {})
+    text = compare.page([run, Run("", "t", {"x": 1}, {}, [], {})])
+    assert "? \u202eexe.\U0001f389" in text.encode().decode()
+    assert compare._curves(run, 10) == {"axes": {"step": [1]}, "metrics": {"loss": [[0], [1e308]]}}
+
+
+def test_only_rows_that_are_drawn_have_a_position():
+    """A long history that is thinned out takes no more place than its points."""
+    curves = compare._curves(a_run("a", steps=20_000), 100)
+    lengths = {len(values) for values in curves["axes"].values()}
+    (length,) = lengths
+    assert 90 < length <= 101 and curves["axes"]["step"][-1] == 200_000
+    rows = np.cumsum(curves["metrics"]["train/loss"][0])
+    assert rows[-1] < length and (np.diff(rows) > 0).all()
 
 
 def test_metrics_are_chosen_by_name():

@@ -15,6 +15,7 @@ import pytest
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
+KEYS = {"Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}  # codes of those that are pressed
 LOADED = "new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))"
 
 
@@ -45,6 +46,21 @@ class Page:
     def move(self, x: float, y: float, kind: str = "mouseMoved") -> None:
         """The pointer, in pixels of the window."""
         self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def tap(self, x: float, y: float) -> None:
+        """A finger, in pixels of the window."""
+        self._call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self._call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def press(self, key: str) -> None:
+        for kind in ("rawKeyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key])
+
+    def resize(self, width: int, height: int, touch: bool = False) -> None:
+        """The window's inside, which the browser's own smallest width does not bound."""
+        self._call("Emulation.setTouchEmulationEnabled", enabled=touch)
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
+        self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def emulate(self, scheme: str) -> None:
         """A system that prefers "dark" or "light"."""

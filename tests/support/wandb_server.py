@@ -183,6 +183,8 @@ class Server:
                 setattr(run, ours, given[theirs])
         if given.get("config"):
             run.config = json.loads(given["config"])
+        if run.display_name is None and run.sweep in self.sweeps:
+            run.display_name = f"quiet-sweep-{sum(other.sweep == run.sweep for other in self.runs.values())}"
         about = {"id": name, "name": name, "displayName": run.display_name or name, "sweepName": run.sweep}
         project = {"id": run.project, "name": run.project, "entity": {"id": "e", "name": ENTITY}}
         bucket = about | {"config": json.dumps(run.config), "project": project, "historyLineCount": len(run.history)}
@@ -206,6 +208,10 @@ class Server:
     def _SweepWithRuns(self, sweep: str, **_: Any) -> dict:
         config = yaml.safe_dump(self.sweeps[sweep].config)
         return {"project": {"sweep": {"id": sweep, "name": sweep, "config": config, "runs": {"edges": []}}}}
+
+    def _GetSweep(self, name: str, **_: Any) -> dict:
+        config = yaml.safe_dump(self.sweeps[name].config, sort_keys=False)
+        return {"project": {"sweep": {"id": name, "name": name, "config": config}}}
 
     def _CreateAgent(self, sweep: str, **_: Any) -> dict:
         agent = f"agent{len(self._agents)}"

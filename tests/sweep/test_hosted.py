@@ -25,6 +25,7 @@ COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 FIXED = [setting for setting in SMALL if not setting.startswith(("tracking", "window"))]
 GOOD = {
     "window": {"values": ["samples500", "samples5000"]},
+    "optim.learning_rate": {"values": [0.002]},
     "train.steps": {"value": 10},
     "train.sample_utterances": {"value": 0},
     "optim.clip_grad_norm": {"value": None},
@@ -97,26 +98,39 @@ def runs(server: Server, sweep: str) -> list[Run]:
     return [server.runs[name] for name in server.sweeps[sweep].runs if name in server.runs]
 
 
+def folder_of(run: Run, runs: Path) -> Path:
+    """Where it was trained: its checkpoint knows its id."""
+    (path,) = (p for p in runs.glob("*/checkpoint.pt") if checkpoints.load(p).training["run_id"] == run.name)
+    return path.parent
+
+
 def test_every_setting_of_a_grid_becomes_a_finished_run(swept):
     """Two runs, under the ids that the agent was given, in the sweep, with different names."""
     server, ids, _, printed = swept
     both = runs(server, ids["good"])
     assert [run.exit_code for run in both] == [0, 0], printed["good"]
     assert {run.sweep for run in both} == {ids["good"]} and {run.project for run in both} == {"tests"}
-    names = [run.display_name for run in both]
-    assert names[0] != names[1] and all(name.startswith("default+") for name in names)
     assert {run.job_type for run in both} == {"train"}
+
+
+def test_a_run_is_called_by_its_number_and_what_varies(swept):
+    """Neither by the settings that are fixed, nor by where they come from; the folder's name tells all of them."""
+    server, ids, folder, _ = swept
+    both = runs(server, ids["good"])
+    assert [run.display_name for run in both] == ["001 window=samples500", "002 window=samples5000"]
+    assert all(folder_of(run, folder / "runs" / "good").name.startswith("default+") for run in both)
 
 
 def test_sweep_and_run_agree_on_every_setting(swept):
     """One flat key for each, dotted or a config group, with the same value, null and lists included."""
     server, ids, folder, _ = swept
     for run, samples in zip(runs(server, ids["good"]), (500, 5000)):
-        asked = {key: given.get("value", f"samples{samples}") for key, given in GOOD.items()}
+        asked = {key: given.get("value", given.get("values", [None])[0]) for key, given in GOOD.items()}
+        asked["window"] = f"samples{samples}"
         assert {key: run.settings[key] for key in asked} == asked
         assert (run.settings["window.samples"], run.settings["wavenet.residual_channels"]) == (samples, 8)
         assert not any(isinstance(value, dict) for value in run.settings.values())
-        trained = checkpoints.load(folder / "runs" / "good" / run.display_name / "checkpoint.pt").settings
+        trained = checkpoints.load(folder_of(run, folder / "runs" / "good") / "checkpoint.pt").settings
         assert trained.optim.clip_grad_norm is None and trained.upsampling.strides == (16, 10)
 
 
@@ -126,7 +140,7 @@ def test_every_row_and_the_summary_arrive(swept):
     for run in runs(server, ids["good"]):
         assert run.values("step") == run.values("_step") == [5, 10]
         assert all(len(run.values(f"train/{metric}")) == 2 for metric in ("loss", "error", "grad_norm", "samples_seen"))
-        results = json.loads((folder / "runs" / "good" / run.display_name / "results.json").read_text())
+        results = json.loads((folder_of(run, folder / "runs" / "good") / "results.json").read_text())
         not_null = {key: value for key, value in results.items() if value is not None}
         assert {key: run.summary[key] for key in not_null} == not_null
         assert run.summary["train/loss"] == run.values("train/loss")[-1]
@@ -137,7 +151,7 @@ def test_a_run_that_is_stopped_early_is_finished_and_kept(swept):
     server, ids, folder, printed = swept
     (run,) = runs(server, ids["endless"])
     assert run.exit_code == 0, printed["endless"]
-    step = checkpoints.load(folder / "runs" / "endless" / run.display_name / "checkpoint.pt").training["step"]
+    step = checkpoints.load(folder_of(run, folder / "runs" / "endless") / "checkpoint.pt").training["step"]
     assert f"Stopped at step {step}" in printed["endless"]
     assert run.values("step") == list(range(5, step + 1, 5))
 
@@ -160,7 +174,7 @@ def test_a_setting_that_is_drawn_twice_is_trained_once_and_reported_twice(swept,
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     command = yaml.safe_load((folder / "good.yaml").read_text())["command"][len(COMMAND) :]
-    asked = [f"{key}={given.get('value', 'samples500')}" for key, given in GOOD.items()]
+    asked = [f"{key}={given['value'] if 'value' in given else given['values'][0]}" for key, given in GOOD.items()]
     done = CommandLine(folder, monkeypatch, capsys)(shlex.join([*asked, *command]))
     again = server.runs["again"]
     assert done.code == 0 and "This run is finished" in done.out, done.err

@@ -1,15 +1,15 @@
-"use strict";
+// --- curves: one chart per chosen metric, all runs in it, all over the same range ------------------------
 
-// --- curves: one chart per chosen metric, all runs in it ---------------------------------------------
-
-const MARGIN = { left: 58, right: 14, top: 10, bottom: 26 }; // pixels around a chart
-const ZERO_PIXELS = 20; // at the end of a logarithmic axis, for the value 0
+const MARGIN = { left: 58, right: 14, top: 10, bottom: 44 }; // pixels around a chart
 const MAX_MARKED = 12; // points: a longer curve has no markers
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
+const MAX_LISTED = 20; // runs in the values at the pointer: those nearest to it
+const KEY_STEPS = 60; // of an arrow key, from one side of a chart to the other
 const exact = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 const form = document.querySelector(".choices");
+const whole = document.querySelector(".whole"); // the button that ends a zoom
 const buttons = [...document.querySelectorAll(".legend button")];
 let runs = [];
+let charts = [];
 let hovered = null; // the button under the pointer: its curves are highlighted
 let zoom = null; // [low, high] of the horizontal axis, or all of it
 
@@ -29,7 +29,10 @@ async function unpack(base64) {
   return unpacked;
 }
 
-/** The visible curves of a metric, {button, xs, ys}, within the zoomed range. */
+/**
+ * The visible curves of a metric, {button, xs, ys, first, last}: the points in the zoomed range are those from first to
+ * last; one more on either side, if there is one, leads the line to the frame.
+ */
 function curvesOf(metric) {
   const axis = form.elements.axis.value;
   const from = form.elements["log-x"].checked ? Number.MIN_VALUE : -Infinity;
@@ -38,64 +41,58 @@ function curvesOf(metric) {
     const { axes, metrics } = runs[button.dataset.run];
     if (button.ariaPressed === "false" || !axes[axis] || !metrics[metric]) return [];
     const { rows, values } = metrics[metric];
-    const inside = [...rows.keys()].filter((i) => axes[axis][rows[i]] >= Math.max(low, from) && axes[axis][rows[i]] <= high);
-    const curve = { button, xs: inside.map((i) => axes[axis][rows[i]]), ys: inside.map((i) => values[i]) };
-    return inside.length ? [curve] : [];
+    const drawable = [...rows.keys()].filter((i) => axes[axis][rows[i]] >= from);
+    const xs = drawable.map((i) => axes[axis][rows[i]]);
+    const begin = xs.findIndex((x) => x >= low);
+    const end = xs.findLastIndex((x) => x <= high);
+    if (begin < 0 || end < 0) return []; // all of it is on one side of the range
+    const start = Math.max(0, begin - 1);
+    const stop = Math.min(xs.length, end + 2);
+    const curve = { button, xs: xs.slice(start, stop), ys: drawable.slice(start, stop).map((i) => values[i]) };
+    return [{ ...curve, first: begin - start, last: end - start }];
   });
 }
 
-/** Maps values to pixels, with ticks. On a logarithmic scale 0 is at `from`, apart from the other values. */
-function scale(values, from, to, logarithmic) {
-  let low = Infinity, high = -Infinity, zero = false;
-  for (const value of values) {
-    if (logarithmic && value <= 0) { zero = true; continue; }
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  if (low > high) [low, high] = logarithmic ? [0.1, 1] : [0, 1];
-  if (low === high) [low, high] = logarithmic ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
-  const start = zero ? from + Math.sign(to - from) * ZERO_PIXELS : from;
-  const transform = logarithmic ? Math.log10 : (value) => value;
-  const [first, last] = [transform(low), transform(high)];
-  const pixel = (value) => (logarithmic && value <= 0 ? from : start + ((transform(value) - first) / (last - first)) * (to - start));
-  const ticks = logarithmic ? decades(low, high) : steps(low, high, Math.abs(to - from) / 70);
-  const value = (at) => (first + ((at - start) / (to - start)) * (last - first));
-  return { pixel, ticks: zero ? [0, ...ticks] : ticks, value: (at) => (logarithmic ? 10 ** value(at) : value(at)) };
+/** The values of a curve within the range, and where it enters and leaves it. */
+function heights({ xs, ys, first, last }, [low, high], logarithmicX, logarithmicY) {
+  const at = (i, edge) => {
+    const x = logarithmicX ? Math.log : (value) => value;
+    const part = (x(edge) - x(xs[i])) / (x(xs[i + 1]) - x(xs[i]));
+    if (!logarithmicY) return ys[i] + part * (ys[i + 1] - ys[i]);
+    return ys[i] > 0 && ys[i + 1] > 0 ? Math.exp(Math.log(ys[i]) + part * Math.log(ys[i + 1] / ys[i])) : Math.max(ys[i], ys[i + 1]);
+  };
+  const within = ys.slice(first, last + 1);
+  if (first > 0) within.push(at(first - 1, low));
+  if (last + 1 < xs.length) within.push(at(last, high));
+  return within;
 }
 
-function steps(low, high, count) {
-  const rough = (high - low) / Math.max(2, count);
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
-  const ticks = [];
-  for (let i = Math.ceil(low / step); i * step <= high; i++) ticks.push(i * step);
-  return ticks;
+function drawAll() {
+  for (const chart of charts) chart.curves = curvesOf(chart.metric);
+  const all = charts.flatMap(({ curves }) => curves.flatMap(({ xs }) => [xs[0], xs[xs.length - 1]]));
+  const range = zoom ?? extent(all, false).range;
+  for (const chart of charts) draw(chart, range);
+  whole.hidden = !zoom;
 }
 
-function decades(low, high) {
-  const wide = Math.log10(high / low);
-  const digits = wide > 3 ? [1] : wide > 1 ? [1, 3] : [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9];
-  const ticks = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += wide > 8 ? 2 : 1) {
-    ticks.push(...digits.map((digit) => digit * 10 ** power).filter((tick) => tick >= low && tick <= high));
-  }
-  return ticks;
-}
-
-function draw(chart) {
-  const { canvas, metric } = chart;
+function draw(chart, range) {
+  const { canvas, metric, curves } = chart;
   const { width, height } = canvas.getBoundingClientRect();
   canvas.width = width * devicePixelRatio;
   canvas.height = height * devicePixelRatio;
   const pen = canvas.getContext("2d");
   pen.scale(devicePixelRatio, devicePixelRatio);
   const colour = (name) => getComputedStyle(canvas).getPropertyValue(name);
-  const curves = (chart.curves = curvesOf(metric));
+  const axis = form.elements.axis.value;
+  const logarithmicX = form.elements["log-x"].checked;
   const negative = curves.some(({ ys }) => ys.some((y) => y < 0));
   const logarithmic = form.elements["log-y"].checked && !negative;
-  const x = (chart.x = scale(curves.flatMap(({ xs }) => [xs[0], xs[xs.length - 1]]), MARGIN.left, width - MARGIN.right, form.elements["log-x"].checked));
-  const y = (chart.y = scale(curves.flatMap(({ ys }) => ys), height - MARGIN.bottom, MARGIN.top, logarithmic));
+  const values = extent(curves.flatMap((curve) => heights(curve, range, logarithmicX, logarithmic)), logarithmic);
+  const [left, right, bottom] = [MARGIN.left, width - MARGIN.right, height - MARGIN.bottom];
+  const x = (chart.x = scale(range, false, left, right, logarithmicX));
+  const y = (chart.y = scale(values.range, values.zero, bottom, MARGIN.top, logarithmic));
   chart.note.textContent = !curves.length ? "no data" : negative && form.elements["log-y"].checked ? "linear: some values are negative" : "";
+  canvas.ariaLabel = `${metric} over ${axis}, ${curves.length} of ${buttons.length} runs; arrow keys show the values`;
 
   pen.font = "11px system-ui, sans-serif";
   pen.lineWidth = 1;
@@ -104,33 +101,51 @@ function draw(chart) {
   pen.textAlign = "right";
   pen.textBaseline = "middle";
   const line = (...points) => { pen.beginPath(); pen.moveTo(...points[0]); pen.lineTo(...points[1]); pen.stroke(); };
-  for (const tick of y.ticks) {
+  for (const { tick, text } of curves.length ? y.ticks : []) {
     const at = Math.round(y.pixel(tick)) + 0.5;
-    line([MARGIN.left, at], [width - MARGIN.right, at]);
-    pen.fillText(tick && Math.abs(tick) < 0.001 ? tick.toExponential(0) : compact.format(tick), MARGIN.left - 6, at);
+    line([left, at], [right, at]);
+    pen.fillText(text, left - 6, at, left - 6);
   }
   pen.textAlign = "center";
   pen.textBaseline = "top";
-  for (const tick of x.ticks) {
-    line([x.pixel(tick), height - MARGIN.bottom], [x.pixel(tick), height - MARGIN.bottom + 4]);
-    pen.fillText(compact.format(tick), x.pixel(tick), height - MARGIN.bottom + 8);
+  let free = 0; // from where on there is no label yet
+  for (const { tick, text } of curves.length ? x.ticks : []) {
+    const [at, half] = [x.pixel(tick), pen.measureText(text).width / 2];
+    line([at, bottom], [at, bottom + 4]);
+    if (at - half < free || at + half > width) continue;
+    pen.fillText(text, at, bottom + 8);
+    free = at + half + 8;
   }
+  pen.fillText(axis, (left + right) / 2, height - 16);
+
+  pen.save();
+  pen.beginPath();
+  pen.rect(left - 1, 0, right - left + 2, height);
+  pen.clip();
   pen.lineWidth = 1.5;
   pen.lineJoin = "round";
   for (const { button, xs, ys } of curves) {
-    pen.globalAlpha = hovered && button !== hovered ? 0.12 : 1;
-    pen.strokeStyle = pen.fillStyle = colour(`--run-${button.dataset.colour}`);
+    style(pen, button, colour);
     pen.setLineDash(button.dataset.dash.split(" ").filter(Boolean).map(Number));
     pen.beginPath();
     trace(pen, xs.map(x.pixel), ys.map(y.pixel));
     pen.stroke();
-    if (xs.length > MAX_MARKED) continue;
-    for (let i = 0; i < xs.length; i++) {
+  }
+  pen.restore();
+  for (const { button, xs, ys, first, last } of curves) {
+    if (last - first + 1 > MAX_MARKED) continue;
+    style(pen, button, colour);
+    for (let i = first; i <= last; i++) {
       pen.beginPath();
       pen.arc(x.pixel(xs[i]), y.pixel(ys[i]), 2.5, 0, 2 * Math.PI);
       pen.fill();
     }
   }
+}
+
+function style(pen, button, colour) {
+  pen.globalAlpha = hovered && button !== hovered ? 0.12 : 1;
+  pen.strokeStyle = pen.fillStyle = colour(`--run-${button.dataset.colour}`);
 }
 
 /** A line through pixels. Of many points in one column of pixels, the first, the extremes and the last suffice. */
@@ -159,23 +174,25 @@ function nearest(sorted, value) {
   return value - sorted[low] <= sorted[high] - value ? low : high;
 }
 
-/** The values of all runs at the pointer, without runs that end before it or start after it. */
-function hover(chart, at) {
-  const { x, curves, values, mark, canvas } = chart;
+/** The values of all runs at the pointer, in pixels of the chart, without runs that end before it or start after it. */
+function hover(chart, at, height) {
+  const { x, y, curves, values, mark, canvas } = chart;
   const place = x.value(at);
   const reach = Math.abs(x.value(at + 6) - place);
+  const distance = ({ ys, i }) => Math.abs(y.pixel(ys[i]) - height);
   const atPointer = curves
     .map((curve) => ({ ...curve, i: nearest(curve.xs, place) }))
-    .filter(({ xs }) => place >= xs[0] - reach && place <= xs[xs.length - 1] + reach)
-    .sort((a, b) => b.ys[b.i] - a.ys[a.i]);
+    .filter(({ xs }) => place >= xs[0] - reach && place <= xs[xs.length - 1] + reach);
+  const listed = atPointer.sort((a, b) => distance(a) - distance(b)).slice(0, MAX_LISTED);
   values.replaceChildren(`${form.elements.axis.value} ${exact.format(Number(place.toPrecision(4)))}`);
-  for (const { button, ys, i } of atPointer) {
+  for (const { button, ys, i } of listed.sort((a, b) => b.ys[b.i] - a.ys[a.i])) {
     const line = document.createElement("div");
     const value = document.createElement("b");
     value.textContent = ys[i] && Math.abs(ys[i]) < 0.001 ? ys[i].toExponential(3) : exact.format(ys[i]);
     line.append(...[...button.children].map((part) => part.cloneNode(true)), value);
     values.append(line);
   }
+  if (atPointer.length > listed.length) values.append(`and ${atPointer.length - listed.length} more`);
   // To the right of the pointer, else to its left, and always within the window.
   const { left } = canvas.getBoundingClientRect();
   const fits = left + at + 12 + values.offsetWidth < document.documentElement.clientWidth;
@@ -195,41 +212,60 @@ function addChart(metric) {
   caption.append(metric, note);
   frame.className = "chart";
   values.className = "values";
+  values.ariaLive = "polite";
+  canvas.tabIndex = 0;
+  canvas.role = "img";
   frame.append(canvas, band, values);
   figure.append(caption, frame);
   figure.dataset.metric = metric;
   document.querySelector(".charts").append(figure);
 
-  const inside = (event) => Math.min(Math.max(event.offsetX, MARGIN.left), canvas.clientWidth - MARGIN.right);
+  const within = (pixel) => Math.min(Math.max(pixel, MARGIN.left), canvas.clientWidth - MARGIN.right);
   const mark = (from, to) => {
     Object.assign(band.style, { visibility: "visible", left: `${Math.min(from, to)}px`, width: `${Math.max(1, Math.abs(to - from))}px`, top: `${MARGIN.top}px`, bottom: `${MARGIN.bottom}px` });
   };
-  const chart = { metric, canvas, note, values, mark };
+  const hide = () => { values.style.visibility = band.style.visibility = "hidden"; };
+  const chart = { metric, canvas, note, values, mark, hide, curves: [] };
   let pressed = null;
-  canvas.onpointerdown = (event) => { pressed = inside(event); };
+  let cursor = null; // of the arrow keys
+  canvas.onpointerdown = (event) => {
+    pressed = within(event.offsetX);
+    canvas.setPointerCapture(event.pointerId); // a drag may end outside
+  };
   canvas.onpointermove = (event) => {
-    hover(chart, inside(event));
-    if (pressed !== null) mark(pressed, inside(event));
+    hover(chart, within(event.offsetX), event.offsetY);
+    if (pressed !== null) mark(pressed, within(event.offsetX));
   };
   canvas.onpointerup = (event) => {
-    if (pressed !== null && Math.abs(inside(event) - pressed) > 5) {
-      zoom = [pressed, inside(event)].map(chart.x.value).sort((a, b) => a - b);
-      drawAll();
+    const released = within(event.offsetX);
+    if (pressed !== null && Math.abs(released - pressed) > 5) {
+      zoomTo([pressed, released].map(chart.x.value).sort((a, b) => a - b));
+    } else {
+      hover(chart, released, event.offsetY); // a finger does not hover: its tap shows the values
     }
     pressed = null;
   };
-  canvas.onpointerleave = () => {
-    pressed = null;
-    values.style.visibility = band.style.visibility = "hidden";
+  canvas.onpointercancel = () => { pressed = null; hide(); }; // the finger scrolls the page
+  canvas.onpointerleave = (event) => { if (event.pointerType !== "touch") hide(); };
+  canvas.ondblclick = () => zoomTo(null);
+  canvas.onblur = hide;
+  canvas.onkeydown = (event) => {
+    const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === "Escape") zoomTo(null);
+    if (!direction) return;
+    event.preventDefault();
+    const [left, right] = [MARGIN.left, canvas.clientWidth - MARGIN.right];
+    cursor = cursor === null ? (direction > 0 ? left : right) : within(cursor + (direction * (right - left)) / KEY_STEPS);
+    hover(chart, cursor, canvas.clientHeight / 2);
   };
-  canvas.ondblclick = () => { zoom = null; drawAll(); };
   return chart;
 }
 
-let charts = [];
-
-function drawAll() {
-  for (const chart of charts) draw(chart);
+/** What was shown at the pointer belongs to the former range. */
+function zoomTo(range) {
+  zoom = range;
+  drawAll();
+  for (const { hide } of charts) hide();
 }
 
 function choose() {
@@ -264,50 +300,10 @@ async function start() {
     button.onpointerenter = () => { hovered = button; drawAll(); };
     button.onpointerleave = () => { hovered = null; drawAll(); };
   }
+  whole.onclick = () => zoomTo(null);
   addEventListener("resize", drawAll);
+  addEventListener("pointerdown", (event) => charts.filter(({ canvas }) => canvas !== event.target).forEach(({ hide }) => hide()));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 }
 
 if (form) start();
-
-// --- tables: a click on a column's header sorts by it ---------------------------------------------------
-
-function sort(table, header) {
-  const column = header.cellIndex;
-  const direction = header.ariaSort === "ascending" ? -1 : 1;
-  for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
-  header.ariaSort = direction > 0 ? "ascending" : "descending";
-  const text = (row) => row.cells[column].textContent.trim();
-  const number = (row) => parseFloat(text(row).replaceAll(",", ""));
-  // What is not a number comes last, in either order.
-  const order = (a, b) => {
-    if (isNaN(number(a)) || isNaN(number(b))) return isNaN(number(a)) - isNaN(number(b)) || direction * text(a).localeCompare(text(b));
-    return direction * (number(a) - number(b));
-  };
-  table.tBodies[0].append(...[...table.tBodies[0].rows].sort(order));
-}
-
-for (const header of document.querySelectorAll("thead th")) {
-  header.onclick = () => sort(header.closest("table"), header);
-}
-
-// --- sounds: one plays at a time, with a cursor in its spectrogram ----------------------------------------
-
-for (const player of document.querySelectorAll("audio")) {
-  const picture = player.previousElementSibling;
-  const [image, cursor] = picture.children;
-  const seconds = Number(image.dataset.seconds); // from its left edge to its right edge
-  player.onplay = () => {
-    for (const other of document.querySelectorAll("audio")) if (other !== player) other.pause();
-    follow();
-  };
-  const follow = () => {
-    cursor.style.left = `${(100 * player.currentTime) / seconds}%`;
-    if (!player.paused) requestAnimationFrame(follow);
-  };
-  player.onseeked = follow;
-  picture.onclick = (event) => {
-    player.currentTime = Math.min((event.offsetX / image.clientWidth) * seconds, player.duration);
-    player.play();
-  };
-}
