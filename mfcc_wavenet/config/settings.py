@@ -279,11 +279,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How codes are chosen from the logits of a free-running model."""
+    """How codes are chosen from the logits of a free-running model, checked here."""
 
-    temperature: float = 0.0  # 0: the most likely code; above: drawn from the softmax of logits / temperature
-    top_k: int = 0  # codes are drawn from this many most likely ones; 0: from all
-    seed: int = 0  # of the random numbers; every utterance starts its own generator from it
+    temperature: Any = 0.0  # float; 0: the most likely code; above: drawn from the softmax of logits / temperature
+    top_k: Any = 0  # int; codes are drawn from this many most likely ones; 0: from all
+    seed: Any = 0  # int; of the random numbers; every utterance starts its own generator from it
 
     def __post_init__(self):
         if not _is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:

@@ -1,7 +1,6 @@
 """The inverse as a library: MFCCs in, audio out. `from mfcc_wavenet import Inverter`."""
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -50,7 +49,7 @@ class Inverter:
         self.generator = Generator(model)
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path) -> "Inverter":
+    def from_checkpoint(cls, path: Any) -> "Inverter":
         """The model of a checkpoint file, or of the one in the folder of a run or a record.
 
         Raises UserError if there is none.
@@ -58,7 +57,7 @@ class Inverter:
         return cls(checkpoints.load(checkpoint_file(path)))
 
     @classmethod
-    def from_experiment(cls, name: str) -> "Inverter":
+    def from_experiment(cls, name: Any) -> "Inverter":
         """The pinned model of an experiment. Raises UserError if there is none."""
         return cls.from_checkpoint(experiments.pinned_checkpoint(name))
 
@@ -75,7 +74,7 @@ class Inverter:
         """
         return BLOCK_HOPS - 1 + self.geometry.lookahead_frames + self._delta_reach
 
-    def features(self, wav: Wav, sample_rate: int) -> Float32[np.ndarray, "n_mfcc frames"]:
+    def features(self, wav: Wav, sample_rate: Any) -> Float32[np.ndarray, "n_mfcc frames"]:
         """The MFCCs (n_mfcc, frames), in dB, of a wav (samples,) in [-1, 1], which is resampled if need be.
 
         sample_rate: Hz. Raises UserError for anything but floats of one channel, also for integers, and for a rate that
@@ -161,7 +160,7 @@ class Inverter:
 
     def stream(
         self,
-        frames: Iterable[MfccFrame],
+        frames: Annotated[Any, "iterable of MfccFrame"],
         *,
         speaker: Any = None,
         temperature: Any = 0.0,
