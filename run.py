@@ -22,7 +22,7 @@ from mfcc_wavenet import modes
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command_line import quoted, refuse_unused, sentence
 from mfcc_wavenet.config.errors import USER_ERROR, Interrupted, UserError, exit_codes
-from mfcc_wavenet.config.files import CHECKPOINT, slug
+from mfcc_wavenet.config.files import CHECKPOINT, checkpoint_file, slug
 from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain
 from mfcc_wavenet.config.settings import MODES, WEIGHTS, Command, Settings, TrackingSettings
 from mfcc_wavenet.generation import files
@@ -88,7 +88,7 @@ def checkpoint_path(given: str, runs: Path) -> Path:
     path = Path(given).expanduser()
     if not path.exists() and (runs / given).is_dir():
         raise UserError(f"There is no checkpoint {given}; did you mean checkpoint={runs / given}?")
-    return path / CHECKPOINT if path.is_dir() else path
+    return checkpoint_file(path)
 
 
 def merge(base: dict, config: dict, overridden: list[str]) -> Settings:

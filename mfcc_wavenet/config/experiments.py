@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -38,10 +39,10 @@ def _steps_for(samples: int, *, _root_: Mapping) -> int:
     return max(1, round(samples / (window.samples * window.batch_size)))
 
 
-def pinned_checkpoint(name: str) -> Path:
+def pinned_checkpoint(name: Any) -> Path:
     """The checkpoint of that experiment; UserError if there is none."""
     if name not in names():
-        raise UserError(f"There is no experiment {name!r}; {near(name, names())}")
+        raise UserError(f"There is no experiment {name!r}; {near(str(name), names())}")
     path = EXPERIMENTS / name / CHECKPOINT
     if not path.is_file():
         trained = [other for other in names() if (EXPERIMENTS / other / CHECKPOINT).is_file()]

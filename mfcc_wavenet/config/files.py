@@ -42,6 +42,18 @@ def slug(name: str) -> str:
     return f"{start}-{digest}"
 
 
+def checkpoint_file(given: Any) -> Path:
+    """The checkpoint that is meant: the file itself, or the one in the folder of a run or a record.
+
+    It need not exist. Raises UserError for what is not a path.
+    """
+    try:
+        path = Path(given).expanduser()
+        return path / CHECKPOINT if path.is_dir() else path
+    except (TypeError, OSError, RuntimeError) as error:  # not a path; a name that is too long; no such user's home
+        raise UserError(f"checkpoint={given!r}: it must be the path of a file or of a run's folder.") from error
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the folder of `path`, which is made; what is written there replaces `path` in the end.

@@ -5,11 +5,12 @@ and what a group can refuse by itself, with one UserError sentence when it is bu
 is checked in geometry.py.
 """
 
-import math
+import numbers
 from dataclasses import dataclass
 from typing import Any
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.mel_scale import hz_to_mel, mel_to_hz
 
 BACKENDS = ("librosa", "torchaudio")
 DELTA_ORDERS = (0, 1, 2)
@@ -22,6 +23,7 @@ MAX_LAYERS = 1000  # in all blocks
 MAX_FFT = 2**16  # samples, also of a window and of a hop
 MAX_SAMPLE_RATE = 768_000  # Hz
 MAX_DELTA_WIDTH = 999  # frames
+MAX_TEMPERATURE = 1e30  # of sampling, in float32
 MAX_PROCESSES = 1024  # and threads
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "step")
@@ -63,7 +65,7 @@ class FeatureSettings:
         _one_of(BACKENDS, "features", "backend", self.backend)
         # A mel filter between two bins of the spectrum is always 0. The lowest filter starts at 0 Hz and is the
         # narrowest, so if it holds a bin, they all do.
-        narrowest = _mel_to_hz(2 * _hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
+        narrowest = mel_to_hz(2 * hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
         spacing = self.sample_rate / self.n_fft
         if narrowest <= spacing:
             raise UserError(
@@ -277,19 +279,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How codes are chosen from the logits of a free-running model."""
+    """How codes are chosen from the logits of a free-running model, checked here."""
 
-    temperature: float = 0.0  # 0: the most likely code; above: drawn from the softmax of logits / temperature
-    top_k: int = 0  # codes are drawn from this many most likely ones; 0: from all
-    seed: int = 0  # of the random numbers; every utterance starts its own generator from it
+    temperature: Any = 0.0  # float; 0: the most likely code; above: drawn from the softmax of logits / temperature
+    top_k: Any = 0  # int; codes are drawn from this many most likely ones; 0: from all
+    seed: Any = 0  # int; of the random numbers; every utterance starts its own generator from it
 
     def __post_init__(self):
-        if not 0 <= self.temperature < math.inf:
+        if not _is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:
             raise UserError(f"temperature={self.temperature}: it must be 0 (greedy) or more, and finite.")
-        if self.top_k < 0:
-            raise UserError(f"top_k={self.top_k}: it must be 0 (all codes) or more.")
-        if self.seed < 0:
-            raise UserError(f"seed={self.seed}: it must be 0 or more.")
+        for name, zero in (("top_k", " (all codes)"), ("seed", "")):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+                raise UserError(f"{name}={value}: it must be a whole number, 0{zero} or more.")
+        # Plain numbers, whichever were given; a top_k of all codes there can be is all.
+        object.__setattr__(self, "temperature", float(self.temperature))
+        object.__setattr__(self, "top_k", min(int(self.top_k), QUANTIZATION_CHANNELS[-1]))
+        object.__setattr__(self, "seed", int(self.seed))
 
 
 @dataclass(frozen=True)
@@ -315,6 +321,10 @@ class Command:
         return Sampling(self.temperature, self.top_k, self.sampling_seed)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _at_least(least: int, group: str, name: str, value: int) -> None:
     if value < least:
         raise UserError(f"{group}.{name} is {value}; it must be at least {least}.")
@@ -328,21 +338,3 @@ def _at_most(most: int, group: str, name: str, value: int) -> None:
 def _one_of(known: tuple[Any, ...], group: str, name: str, value: Any) -> None:
     if value not in known:
         raise UserError(f"{group}.{name} is {value}; there are {', '.join(map(str, known))}.")
-
-
-# Slaney's mel scale (Auditory Toolbox, 1998), as librosa has it: linear up to 1 kHz, logarithmic above.
-_LINEAR_HZ_PER_MEL = 200 / 3
-_FIRST_LOG_HZ, _FIRST_LOG_MEL = 1000.0, 15.0
-_LOG_STEP = math.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    if hz < _FIRST_LOG_HZ:
-        return hz / _LINEAR_HZ_PER_MEL
-    return _FIRST_LOG_MEL + math.log(hz / _FIRST_LOG_HZ) / _LOG_STEP
-
-
-def _mel_to_hz(mel: float) -> float:
-    if mel < _FIRST_LOG_MEL:
-        return mel * _LINEAR_HZ_PER_MEL
-    return _FIRST_LOG_HZ * math.exp((mel - _FIRST_LOG_MEL) * _LOG_STEP)

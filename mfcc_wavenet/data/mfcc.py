@@ -18,12 +18,7 @@ import torchaudio
 from jaxtyping import Float, Float32
 from scipy.signal import savgol_coeffs
 
-from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import FeatureSettings
-
-MAX_LEVEL = 10.0  # dB, mean over the mel bands: no wav within [-1, 1] is louder
-MAX_SPEECH_LEVEL = -10.0  # dB; above it, a narrow spread shows that the values are not decibels
-MIN_SPREAD = 0.5  # of the training corpus's standard deviation; below it, a spread is narrow
 
 Wav = Float[np.ndarray, " samples"]
 Frames = Float32[np.ndarray, "channels frames"]
@@ -94,27 +89,6 @@ def batched_features(
     orders = range(1, settings.delta_order + 1)
     deltas = [_delta(mfccs, settings.delta_width, k) for k in orders]
     return torch.cat([mfccs, *deltas], dim=1).float()
-
-
-def refuse_foreign(
-    mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSettings, std: Float32[np.ndarray, " channels"]
-) -> None:
-    """Raises UserError for MFCCs that librosa cannot have computed from a wav within [-1, 1].
-
-    std: of each channel of the training corpus, in dB. c0 / sqrt(n_mels) is the mean level of the mel bands in dB;
-    full-scale white noise has about 0. Front ends that take natural logarithms or energies (python_speech_features,
-    HTK, Kaldi) give levels near or above that, with a fraction of the spread of decibels; wavs of 16-bit integers that
-    were never scaled to [-1, 1] come out 90 dB too loud.
-    """
-    level = float(mfcc[0].mean()) / settings.n_mels**0.5
-    spread = float(np.median(mfcc.std(axis=1) / std[: settings.n_mfcc]))
-    if level > MAX_LEVEL or (level > MAX_SPEECH_LEVEL and spread < MIN_SPREAD):
-        raise UserError(
-            f"These MFCCs have a mean level of {level:.0f} dB and {spread:.2f} times the spread of the training "
-            "corpus, so they come from another front end; the model was trained on librosa.feature.mfcc of audio in "
-            f"[-1, 1] with sr={settings.sample_rate}, n_fft={settings.n_fft}, win_length={settings.win_length}, "
-            f"hop_length={settings.hop_length}, n_mels={settings.n_mels}, n_mfcc={settings.n_mfcc}."
-        )
 
 
 @lru_cache

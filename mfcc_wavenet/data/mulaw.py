@@ -3,17 +3,21 @@
 import numpy as np
 from jaxtyping import Float, Float64, Integer
 
+from mfcc_wavenet.config.errors import UserError
+
 BLOCK_SAMPLES = 2**18  # that are encoded at a time: in float64, hours of audio would take gigabytes
 
 
 def encode(amplitudes: Float[np.ndarray, " samples"], quantization_channels: int) -> Integer[np.ndarray, " samples"]:
     """The nearest of quantization_channels levels on the companded axis, 0 to quantization_channels - 1.
 
-    Amplitudes beyond full scale are clipped.
+    Amplitudes beyond full scale are clipped. Raises UserError for NaN.
     """
     codes = np.empty(len(amplitudes), code_type(quantization_channels))
     for start in range(0, len(amplitudes), BLOCK_SAMPLES):
         block = slice(start, start + BLOCK_SAMPLES)
+        if np.isnan(amplitudes[block]).any():
+            raise UserError("These samples contain NaN, which has no mu-law code; expected are amplitudes in [-1, 1].")
         codes[block] = _encode(amplitudes[block].astype(np.float64), quantization_channels - 1)
     return codes
 
@@ -25,7 +29,12 @@ def _encode(amplitudes: Float64[np.ndarray, " samples"], mu: int) -> Float64[np.
 
 
 def decode(codes: Integer[np.ndarray, " samples"], quantization_channels: int) -> Float[np.ndarray, " samples"]:
-    """The amplitude that each code stands for, float32 in [-1, 1]."""
+    """The amplitude that each code stands for, float32 in [-1, 1]. Raises UserError for what is not a code."""
+    if len(codes) and not 0 <= codes.min() <= codes.max() < quantization_channels:
+        raise UserError(
+            f"These codes reach from {codes.min()} to {codes.max()}; they must be 0 to {quantization_channels - 1} "
+            f"with quantization_channels={quantization_channels}."
+        )
     mu = quantization_channels - 1
     companded = 2 * np.arange(quantization_channels) / mu - 1
     levels = np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu

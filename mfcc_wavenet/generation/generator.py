@@ -77,6 +77,9 @@ class Generator:
         complete; neither by two threads at once.
         """
         codes = [np.empty(length, code_type(self.model.wavenet.embedding.num_embeddings)) for length in samples]
+        for utterance, length in enumerate(samples):
+            if not length:
+                finished(utterance, codes[utterance])
         cancelled, reporting = threading.Event(), threading.Lock()
 
         def generate_batch(batch: list[int]) -> None:
@@ -116,7 +119,8 @@ class Generator:
 
     def _batches(self, samples: Sequence[int]) -> list[list[int]]:
         """Utterances that are generated together: of similar lengths, since the shorter ones wait for the longest."""
-        order = sorted(range(len(samples)), key=lambda utterance: samples[utterance], reverse=True)
+        audible = [utterance for utterance, length in enumerate(samples) if length]
+        order = sorted(audible, key=lambda utterance: samples[utterance], reverse=True)
         rounds = -(-len(order) // (MAX_BATCH_SIZE * self.batches_at_once))
         batches = min(rounds * self.batches_at_once, len(order))
         return [order[slice(*partition(len(order), batch, batches))] for batch in range(batches)]

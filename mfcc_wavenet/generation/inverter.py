@@ -1,26 +1,38 @@
 """The inverse as a library: MFCCs in, audio out. `from mfcc_wavenet import Inverter`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import soxr
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Float32, Integer
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import checkpoint_file
 from mfcc_wavenet.config.geometry import Span, clamped_indices
 from mfcc_wavenet.config.settings import Sampling
 from mfcc_wavenet.data import mfcc as front_end
 from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.data.front_ends import MIN_FRAMES, refuse_foreign
+from mfcc_wavenet.generation.arguments import float_array, is_several, lengths_of, sample_rate_hz, shown, wav_array
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
-# Shapes of what callers pass. Inverter checks them itself and raises a UserError, so that here they only document.
-Mfcc = Annotated[np.ndarray, "n_mfcc frames"]
-MfccFrame = Annotated[np.ndarray, "n_mfcc"]
+# What callers pass. Inverter checks it itself and raises a UserError, so that here the types and the shapes, of arrays,
+# tensors on any device, or lists or tuples of numbers, only document.
+Mfcc = Annotated[Any, "n_mfcc frames"]
+MfccFrame = Annotated[Any, "n_mfcc"]
+Wav = Annotated[Any, "samples"]
+Name = Annotated[Any, str | None]
+Whole = Annotated[Any, int]
+Real = Annotated[Any, float]
+Lengths = Annotated[Any, int | None | list[int | None]]
+
+# Frames of a stream after which its front end is looked at again: patterns show from MIN_FRAMES on, others later.
+CHECKED_AFTER = (MIN_FRAMES, 2 * MIN_FRAMES, 4 * MIN_FRAMES, 8 * MIN_FRAMES, 16 * MIN_FRAMES)
 
 Codes = Integer[np.ndarray, " _"]
 Audio = Float32[np.ndarray, " _"]
@@ -42,12 +54,15 @@ class Inverter:
         self.generator = Generator(model)
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path) -> "Inverter":
-        """The model of a checkpoint file. Raises UserError if it is not one."""
-        return cls(checkpoints.load(Path(path)))
+    def from_checkpoint(cls, path: Annotated[Any, str | Path]) -> "Inverter":
+        """The model of a checkpoint file, or of the one in the folder of a run or a record.
+
+        Raises UserError if there is none.
+        """
+        return cls(checkpoints.load(checkpoint_file(path)))
 
     @classmethod
-    def from_experiment(cls, name: str) -> "Inverter":
+    def from_experiment(cls, name: Name) -> "Inverter":
         """The pinned model of an experiment. Raises UserError if there is none."""
         return cls.from_checkpoint(experiments.pinned_checkpoint(name))
 
@@ -64,27 +79,32 @@ class Inverter:
         """
         return BLOCK_HOPS - 1 + self.geometry.lookahead_frames + self._delta_reach
 
-    def features(self, wav: Float[np.ndarray, " samples"], sample_rate: int) -> Float32[np.ndarray, "n_mfcc frames"]:
-        """The MFCCs (n_mfcc, frames), in dB, of a wav (samples,) in [-1, 1], which is resampled if need be."""
+    def features(self, wav: Wav, sample_rate: Whole) -> Float32[np.ndarray, "n_mfcc frames"]:
+        """The MFCCs (n_mfcc, frames), in dB, of a wav (samples,) in [-1, 1], which is resampled if need be.
+
+        sample_rate: Hz. Raises UserError for anything but floats of one channel, also for integers, and for a rate that
+        is not a whole number of Hz.
+        """
+        wav, sample_rate = wav_array(wav), sample_rate_hz(sample_rate)
         if sample_rate != self.sample_rate:
-            wav = soxr.resample(wav, sample_rate, self.sample_rate, quality="VHQ")
+            wav = wav_array(soxr.resample(wav, sample_rate, self.sample_rate, quality="VHQ"))
         return front_end.mfcc(wav, self.settings.features)
 
     def check(self, mfcc: Mfcc) -> None:
         """Raises UserError unless this is an array (n_mfcc, frames) of finite numbers and MFCCs of the model's kind."""
-        self._refuse_foreign(self._checked(mfcc))
+        refuse_foreign(self._checked(mfcc), self.settings.features)
 
     def invert(
         self,
-        mfcc: Mfcc | list[Mfcc],
+        mfcc: Mfcc | list[Mfcc] | tuple[Mfcc, ...],
         *,
-        samples: int | list[int | None] | None = None,
-        speaker: str | None = None,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        seed: int = 0,
+        samples: Lengths = None,
+        speaker: Name = None,
+        temperature: Real = 0.0,
+        top_k: Whole = 0,
+        seed: Whole = 0,
     ) -> Audio | list[Audio]:
-        """Audio, float32 (samples,) in [-1, 1], of one array (n_mfcc, frames), or of each in a list.
+        """Audio, float32 (samples,) in [-1, 1], of one array (n_mfcc, frames), or of each in a list or tuple.
 
         Arguments and errors are those of invert_codes.
         """
@@ -95,19 +115,21 @@ class Inverter:
 
     def invert_codes(
         self,
-        mfcc: Mfcc | list[Mfcc],
+        mfcc: Mfcc | list[Mfcc] | tuple[Mfcc, ...],
         *,
-        samples: int | list[int | None] | None = None,
-        speaker: str | None = None,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        seed: int = 0,
+        samples: Lengths = None,
+        speaker: Name = None,
+        temperature: Real = 0.0,
+        top_k: Whole = 0,
+        seed: Whole = 0,
         progress: Callable[[int], object] = lambda samples: None,
         finished: Callable[[int, Codes], object] = lambda index, codes: None,
     ) -> Codes | list[Codes]:
-        """Mu-law codes (samples,) of one array (n_mfcc, frames), or of each in a list of arrays of any lengths.
+        """Mu-law codes (samples,) of one array (n_mfcc, frames), or of each in a list or tuple, of any lengths.
 
-        samples: the length of each, in samples; MFCCs determine it only to a hop, and None generates all whole hops.
+        mfcc: an array, a tensor, or lists of numbers; a list of arrays or tensors is a batch, and gives a list.
+        samples: the length in samples, of all or a list with one of each; MFCCs determine it only to a hop, None
+        generates all whole hops, and 0 nothing.
         speaker: one of speakers; None is the first. temperature 0 takes the most likely code each time; above, codes
         are sampled from softmax(logits / temperature), restricted to the top_k most likely ones (0: all). The random
         numbers of every array start from the seed, so its codes do not depend on what else is in the list. progress is
@@ -118,43 +140,50 @@ class Inverter:
         that do not match the frames, an unknown speaker, and temperature, top_k or seed out of range.
         """
         sampling = Sampling(temperature, top_k, seed)
-        several = isinstance(mfcc, list)
+        several = is_several(mfcc)
         arrays = [self._checked(array) for array in (mfcc if several else [mfcc])]
-        lengths = samples if isinstance(samples, list) else [samples] * len(arrays)
-        if len(lengths) != len(arrays):
-            raise UserError(f"samples has {len(lengths)} entries for {len(arrays)} arrays of MFCCs; give one for each.")
+        given = lengths_of(samples, len(arrays))
         frames = [self._frames(array) for array in arrays]
-        lengths = [length or self.geometry.samples_of(len(one)) for length, one in zip(lengths, frames)]
+        lengths = [self.geometry.samples_of(len(one)) if n is None else n for one, n in zip(frames, given)]
         for one, length in zip(frames, lengths):
             limit = (len(one) + 1) * self.geometry.hop_length
-            if not 0 < length < limit:
-                raise UserError(f"samples={length} does not match {len(one)} frames; it must be 1 to {limit - 1}.")
+            if length >= limit:
+                raise UserError(f"samples={length} does not match {len(one)} frames; it must be 0 to {limit - 1}.")
         speaker_index = self._speaker_index(speaker)
         for array in arrays:
-            self._refuse_foreign(array)
-        codes = self.generator.generate_all(
-            frames, [speaker_index] * len(frames), lengths, sampling, progress, finished
-        )
+            refuse_foreign(array, self.settings.features)
+        speakers = [speaker_index] * len(frames)
+        codes = self.generator.generate_all(frames, speakers, lengths, sampling, progress, finished)
         return codes if several else codes[0]
 
     def stream(
         self,
-        frames: Iterable[MfccFrame],
+        frames: Annotated[Any, "iterable of MfccFrame"],
         *,
-        speaker: str | None = None,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        seed: int = 0,
+        speaker: Name = None,
+        temperature: Real = 0.0,
+        top_k: Whole = 0,
+        seed: Whole = 0,
     ) -> Iterator[Audio]:
         """Audio, a block of BLOCK_HOPS hops at a time, while frames (n_mfcc,) arrive; arguments as in invert_codes.
 
         The block that begins at a frame is yielded as soon as latency_frames more have arrived, the rest when the
         frames end. All blocks together are invert() of all frames together, exactly.
+
+        Raises UserError, at the frame concerned, for what invert_codes would refuse. The front end is judged by the
+        frames that are there: before the first block, after each of CHECKED_AFTER, before the block that needs that
+        frame, and, if there were no more than those, at the end. So too loud, c0 last and HTK's yield nothing, other
+        logarithms a few blocks, and removed means, which only a whole utterance shows, all but the last ones.
         """
+        try:
+            frames = iter(frames)
+        except TypeError as error:
+            raise UserError(f"frames={shown(frames)}: stream() takes frames (n_mfcc,) one by one.") from error
         state = StreamState(self.generator, [self._speaker_index(speaker)], Sampling(temperature, top_k, seed))
         hop_length = self.geometry.hop_length
         arrived: list[MfccFrame] = []  # without the first ones, which nothing still to come depends on
         dropped = 0  # the number of those
+        first: list[MfccFrame] = []  # until they are enough to know the front end
 
         def generate(end: int) -> Audio:
             nonlocal dropped
@@ -166,9 +195,18 @@ class Inverter:
             return self._audio(codes)
 
         for frame in frames:
-            arrived.append(self._checked(np.asarray(frame)[:, None])[:, 0])
-            if dropped + len(arrived) > state.position // hop_length + self.latency_frames:
+            arrived.append(self._checked_frame(frame))
+            count = dropped + len(arrived)
+            if count <= CHECKED_AFTER[-1]:
+                first.append(arrived[-1])
+                if count in (self.latency_frames + 1, *CHECKED_AFTER):
+                    refuse_foreign(np.stack(first, axis=1), self.settings.features)
+            else:
+                first.clear()
+            if count > state.position // hop_length + self.latency_frames:
                 yield generate(state.position + BLOCK_HOPS * hop_length)
+        if first:
+            refuse_foreign(np.stack(first, axis=1), self.settings.features)
         if arrived:
             for end in self.generator.block_ends(state.position, self.geometry.samples_of(dropped + len(arrived))):
                 yield generate(end)
@@ -193,19 +231,24 @@ class Inverter:
 
     def _checked(self, mfcc: Mfcc) -> Float32[np.ndarray, "n_mfcc F"]:
         n_mfcc = self.settings.features.n_mfcc
-        if mfcc.ndim != 2 or mfcc.shape[0] != n_mfcc or mfcc.shape[1] < 1:
+        array = float_array(mfcc, "These MFCCs", "(n_mfcc, frames) in dB")
+        if array.ndim != 2 or array.shape[0] != n_mfcc or array.shape[1] < 1:
+            turned = array.ndim == 2 and array.shape[1] == n_mfcc
             raise UserError(
-                f"These MFCCs have the shape {mfcc.shape}; the model expects (n_mfcc, frames) = ({n_mfcc}, 1 or more)."
+                f"These MFCCs have the shape {array.shape}; the model expects (n_mfcc, frames) = ({n_mfcc}, 1 or more)"
+                f"{', so transpose them' if turned else ''}."
             )
-        if mfcc.dtype.kind not in "fiu" or not (np.abs(mfcc) <= np.finfo(np.float32).max).all():
-            raise UserError("These MFCCs contain values that are not finite numbers; the model expects dB.")
-        return mfcc.astype(np.float32)
+        return array
 
-    def _refuse_foreign(self, mfcc: Float32[np.ndarray, "n_mfcc F"]) -> None:
-        front_end.refuse_foreign(mfcc, self.settings.features, self.statistics.std)
+    def _checked_frame(self, frame: MfccFrame) -> Float32[np.ndarray, " n_mfcc"]:
+        n_mfcc = self.settings.features.n_mfcc
+        array = float_array(frame, "These MFCCs", "(n_mfcc,) in dB for each frame")
+        if array.shape != (n_mfcc,):
+            raise UserError(f"This frame has the shape {array.shape}; the model expects (n_mfcc,) = ({n_mfcc},).")
+        return array
 
-    def _speaker_index(self, speaker: str | None) -> int:
-        if speaker is not None and speaker not in self.speakers:
+    def _speaker_index(self, speaker: Any) -> int:
+        if speaker is not None and not (isinstance(speaker, str) and speaker in self.speakers):
             raise UserError(f"speaker={speaker} is unknown; the model's speakers are {', '.join(self.speakers)}.")
         return 0 if speaker is None else self.speakers.index(speaker)
 

@@ -1,0 +1,97 @@
+"""What callers of the library pass: each function returns what was meant, or raises UserError."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import MAX_SAMPLE_RATE
+from mfcc_wavenet.data.audio import MAX_PEAK, MIN_SAMPLE_RATE
+
+MAX_SHOWN = 40  # characters of a wrong value
+
+
+def float_array(given: Any, what: str, expected: str) -> Float32[np.ndarray, "..."]:
+    """float32 of an array, a tensor, or a list or tuple of numbers, of any shape; all values finite.
+
+    what and expected are for the sentence: "These MFCCs", "(n_mfcc, frames) in dB". A tensor may be on any device and
+    require gradients.
+    """
+    refusal = f"{what} contain values that are not finite numbers; expected are {expected}."
+    try:
+        array = np.asarray(_detached(given) if isinstance(given, torch.Tensor) else given)
+    except Exception as error:  # lists of different lengths, tensors without values: each has an error of its own
+        raise UserError(f"{what} are not an array of numbers; expected are {expected}.") from error
+    if not isinstance(given, np.ndarray | torch.Tensor | list | tuple):
+        raise UserError(f"{what} are {shown(given)}, not an array of numbers; expected are {expected}.")
+    if array.dtype.kind not in "fiu" or not (np.abs(array.astype(np.longdouble)) <= np.finfo(np.float32).max).all():
+        raise UserError(refusal)
+    return array.astype(np.float32)
+
+
+def wav_array(given: Any) -> Float32[np.ndarray, " samples"]:
+    """(samples,) float32, at least one sample, of a wav in [-1, 1]; a little more is clipped by codecs, not here."""
+    wav = float_array(given, "These samples", "floats (samples,) in [-1, 1]")
+    if wav.ndim != 1 or len(wav) < 1:
+        raise UserError(
+            f"These samples have the shape {wav.shape}; expected is one channel, (samples,), with 1 or more."
+        )
+    is_integer = not np.issubdtype(_dtype(given), np.floating)
+    if is_integer or np.abs(wav).max() > MAX_PEAK:
+        kind = "are integers" if is_integer else f"have a peak of {np.abs(wav).max():,.6g}"
+        raise UserError(f"These samples {kind}; full scale is 1.0, so 16-bit samples must be divided by 32768.")
+    return wav
+
+
+def sample_rate_hz(given: Any) -> int:
+    """Hz, from MIN_SAMPLE_RATE to MAX_SAMPLE_RATE."""
+    is_whole = is_integer(given) or (isinstance(given, float) and given.is_integer())
+    if not is_whole or not MIN_SAMPLE_RATE <= given <= MAX_SAMPLE_RATE:
+        raise UserError(
+            f"sample_rate={shown(given)}: it must be a whole number of Hz, {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}."
+        )
+    return int(given)
+
+
+def is_several(mfcc: Any) -> bool:
+    """Whether this is a batch, a list or tuple of arrays, and not one array, be it a list of lists of numbers."""
+    if not isinstance(mfcc, list | tuple):
+        return False
+    return len(mfcc) == 0 or any(isinstance(one, np.ndarray | torch.Tensor) and one.ndim > 0 for one in mfcc)
+
+
+def lengths_of(samples: Any, count: int) -> list[int | None]:
+    """One length in samples, or None, for each of that many arrays: those given, or the one that is given for all."""
+    lengths = list(samples) if isinstance(samples, list | tuple) else [samples] * count
+    if len(lengths) != count:
+        raise UserError(f"samples has {len(lengths)} entries for {count} arrays of MFCCs; give one for each.")
+    for length in lengths:
+        if length is not None and not (is_integer(length) and length >= 0):
+            raise UserError(f"samples={shown(length)}: it must be a whole number, 0 or more, or None for whole hops.")
+    return [None if length is None else int(length) for length in lengths]
+
+
+def is_integer(given: Any) -> bool:
+    """A whole number of Python or numpy, but not a truth value."""
+    return isinstance(given, numbers.Integral) and not isinstance(given, bool)
+
+
+def shown(given: Any) -> str:
+    """A value in a sentence: in one line, and not all of a long one."""
+    try:
+        text = " ".join(repr(given).split())
+    except Exception:  # of an object that cannot even be printed
+        text = type(given).__name__
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _detached(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).resolve_conj().resolve_neg().numpy()
+
+
+def _dtype(given: Any) -> np.dtype:
+    return _detached(given).dtype if isinstance(given, torch.Tensor) else np.asarray(given).dtype
