@@ -26,6 +26,7 @@ HISTORY = "history.jsonl"  # what was logged, one row per line, for whoever watc
 UNFINISHED = ".{}.unfinished"  # a file while it is written
 
 MAX_NAME_BYTES = 120  # of a folder; file systems take 255
+MAX_STEM_BYTES = 200  # of a file's name without its end
 DIGEST_CHARACTERS = 8  # that tell two long names apart
 
 
@@ -35,10 +36,24 @@ def slug(name: str) -> str:
     A longer name is cut and ends with a digest of the whole, so that two of them stay different.
     """
     readable = re.sub(r"[^\w.+-]|^\.+$", "-", name)
-    if len(readable.encode()) <= MAX_NAME_BYTES:
-        return readable
+    return readable if len(readable.encode()) <= MAX_NAME_BYTES else _with_digest(readable, name, MAX_NAME_BYTES)
+
+
+def file_name(name: str, taken: str | None = None) -> str:
+    """The name where that can begin a file's name, also in W&B; otherwise one like it, with a digest of the whole.
+
+    It may fill all that a file system takes, hold control characters or bytes that are not text. taken: a name that
+    is another file's.
+    """
+    readable = "".join(letter if letter.isprintable() and letter != "/" else "-" for letter in name)
+    if readable == name != taken and len(os.fsencode(name)) <= MAX_STEM_BYTES:
+        return name
+    return _with_digest(readable, name, MAX_STEM_BYTES)
+
+
+def _with_digest(readable: str, name: str, most: int) -> str:
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:DIGEST_CHARACTERS]
-    start = readable.encode()[: MAX_NAME_BYTES - 1 - DIGEST_CHARACTERS].decode(errors="ignore")
+    start = readable.encode(errors="replace")[: most - 1 - DIGEST_CHARACTERS].decode(errors="ignore")
     return f"{start}-{digest}"
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import wandb
 
-from mfcc_wavenet.config.files import MAX_NAME_CHARACTERS
-
+MAX_CHARACTERS = 120  # of a name; W&B takes 128
 SERVICE_SECONDS = 10  # that the service may take for an answer
 NUMBERED = re.compile(r"\w+-sweep-(\d+)")  # how W&B calls a sweep's run that nobody has named
 
@@ -28,7 +27,7 @@ def run_name(run: Any, config: dict[str, Any]) -> str | None:
                 for name, value in zip(short, values)]  # fmt: skip
     number = NUMBERED.fullmatch(run.name or "")
     words = [f"{int(number[1]):03d}", *settings] if number else settings
-    return textwrap.shorten(" ".join(words), MAX_NAME_CHARACTERS, placeholder=" …")
+    return textwrap.shorten(" ".join(words), MAX_CHARACTERS, placeholder=" …")
 
 
 def _varied(path: str) -> list[str]:

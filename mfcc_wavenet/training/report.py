@@ -1,6 +1,5 @@
 """What a person sees of a run: the progress bar, W&B's rows, sounds and pictures, and the table at the end."""
 
-import hashlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS
+from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, file_name
 from mfcc_wavenet.evaluation.free_running import Sample
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced
 from mfcc_wavenet.runs import plots
@@ -16,8 +15,6 @@ from mfcc_wavenet.runs.history import append_row, read_results
 from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, Tracker
 
 CURVES = "curves"  # a picture in the run's folder
-MAX_NAME_BYTES = 200  # of an utterance's files without their ends; file systems take 255
-DIGEST_CHARACTERS = 8  # that tell names apart that were changed
 TERMINAL_SECONDS, LOG_SECONDS = 0.5, 30.0  # between two drawings of the bar
 
 
@@ -61,7 +58,7 @@ class Report:
         """Originals and what the model makes of their MFCCs, free-running, with spectrograms."""
         rate = self.sample_rate
         for utterance, original, copy in samples:
-            name = file_name(utterance)
+            name = file_name(utterance, taken=CURVES)
             self.tracker.audio(f"audio/{name}/original", original, rate, step)
             self.tracker.audio(f"audio/{name}/generated", copy, rate, step, f"step {step}, from MFCCs alone")
             figure = plots.spectrograms(original, copy, rate, f"{name}, step {step}")
@@ -78,7 +75,7 @@ class Report:
         self.tracker.picture(CURVES, curves, step)
         plots.save(curves, self.folder / f"{CURVES}.png")
         for utterance, original, copy in samples:
-            name = file_name(utterance)
+            name = file_name(utterance, taken=CURVES)
             soundfile.write(self.folder / f"{name}.original.wav", original, self.sample_rate)
             soundfile.write(self.folder / f"{name}.generated.wav", copy, self.sample_rate)
             figure = plots.spectrograms(original, copy, self.sample_rate, name)
@@ -98,20 +95,6 @@ class Report:
 
     def _show(self, epochs: float, nats: float, wrong: str) -> None:
         self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.samples:,}{self.rate}")
-
-
-def file_name(utterance: str) -> str:
-    """The utterance's name where that can begin a file's name, also in W&B; otherwise one like it, with a digest.
-
-    Names come from file names: they may fill all that a file system takes, hold control characters, or be the name of
-    the curves.
-    """
-    readable = "".join(letter if letter.isprintable() and letter != "/" else "-" for letter in utterance)
-    encoded = readable.encode(errors="replace")
-    if readable == utterance != CURVES and len(encoded) <= MAX_NAME_BYTES:
-        return utterance
-    digest = hashlib.sha256(utterance.encode(errors="surrogateescape")).hexdigest()[:DIGEST_CHARACTERS]
-    return f"{encoded[: MAX_NAME_BYTES - 1 - DIGEST_CHARACTERS].decode(errors='ignore')}-{digest}"
 
 
 def table(folder: Path, commands: dict[str, str]) -> str:

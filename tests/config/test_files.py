@@ -17,6 +17,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import (
     MAX_NAME_BYTES,
     UNFINISHED,
+    file_name,
     identities,
     owned,
     refuse_overwriting,
@@ -69,6 +70,13 @@ def owner(tmp_path):
         assert process.stdout.readline() == "mine\n"
         yield process
         process.kill()
+
+
+def test_names_that_must_change_stay_different():
+    """Two long ones that begin alike, and two that differ in what cannot be seen."""
+    names = ["a" * 251, "a" * 250 + "b", "a\tb", "a\nb", "a-b", "curves", "ü" * 125]
+    assert len({file_name(name, taken="curves") for name in names}) == len(names)
+    assert all(len(f"{file_name(name)}.generated.wav".encode()) <= 255 for name in names)
 
 
 def test_a_second_owner_learns_who_the_first_is(tmp_path, owner):

@@ -21,7 +21,6 @@ from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs.history import logged_rows
 from mfcc_wavenet.training.chassis import Chassis
-from mfcc_wavenet.training.report import file_name
 
 
 @pytest.fixture(scope="module")
@@ -181,13 +180,6 @@ def test_any_name_of_an_audio_file_is_trained_on(stem, small, tmp_path, monkeypa
     (directory,) = (tmp_path / "wandb").glob("offline-run-*")
     assert len(media(directory, f"audio/{name}/generated")) == len(media(directory, f"spectrogram/{name}")) == 1
     assert "arning" not in (said := capfd.readouterr().err) and "could not" not in said
-
-
-def test_names_that_must_change_stay_different():
-    """Two long ones that begin alike, and two that differ in what cannot be seen."""
-    names = ["a" * 251, "a" * 250 + "b", "a\tb", "a\nb", "a-b", "curves", "ü" * 125]
-    assert len({file_name(name) for name in names}) == len(names)
-    assert all(len(f"{file_name(name)}.generated.wav".encode()) <= 255 for name in names)
 
 
 def test_results_that_cannot_be_written_are_told_of(small, tmp_path):
