@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.mel import hz_to_mel, mel_to_hz
 
 BACKENDS = ("librosa", "torchaudio")
 DELTA_ORDERS = (0, 1, 2)
@@ -27,6 +28,7 @@ OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 MODES = ("train", "evaluate", "generate", "pin")
 WEIGHTS = ("float32", "float16", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")  # of training
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class FeatureSettings:
         _one_of(BACKENDS, "features", "backend", self.backend)
         # A mel filter between two bins of the spectrum is always 0. The lowest filter starts at 0 Hz and is the
         # narrowest, so if it holds a bin, they all do.
-        narrowest = _mel_to_hz(2 * _hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
+        narrowest = mel_to_hz(2 * hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
         spacing = self.sample_rate / self.n_fft
         if narrowest <= spacing:
             raise UserError(
@@ -254,11 +256,15 @@ class TrainSettings:
     workers: int  # processes that prepare batches; 0: the main one does
     threads: int  # of torch; 0: as many as torch takes by itself
     device: str  # "auto", "cpu", "cuda", ...
+    precision: str | None  # one of PRECISIONS; null: bfloat16 on a GPU that has it, float32 elsewhere
+    compile: bool | None  # by torch.compile; null: on a GPU, where a compiler is found
     max_bad_steps: int  # non-finite steps in a row that are skipped before training ends with an error
 
     def __post_init__(self):
         _at_most(MAX_PROCESSES, "train", "workers", self.workers)
         _at_most(MAX_PROCESSES, "train", "threads", self.threads)
+        if self.precision is not None:
+            _one_of(PRECISIONS, "train", "precision", self.precision)
 
 
 @dataclass(frozen=True)
@@ -328,21 +334,3 @@ def _at_most(most: int, group: str, name: str, value: int) -> None:
 def _one_of(known: tuple[Any, ...], group: str, name: str, value: Any) -> None:
     if value not in known:
         raise UserError(f"{group}.{name} is {value}; there are {', '.join(map(str, known))}.")
-
-
-# Slaney's mel scale (Auditory Toolbox, 1998), as librosa has it: linear up to 1 kHz, logarithmic above.
-_LINEAR_HZ_PER_MEL = 200 / 3
-_FIRST_LOG_HZ, _FIRST_LOG_MEL = 1000.0, 15.0
-_LOG_STEP = math.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    if hz < _FIRST_LOG_HZ:
-        return hz / _LINEAR_HZ_PER_MEL
-    return _FIRST_LOG_MEL + math.log(hz / _FIRST_LOG_HZ) / _LOG_STEP
-
-
-def _mel_to_hz(mel: float) -> float:
-    if mel < _FIRST_LOG_MEL:
-        return mel * _LINEAR_HZ_PER_MEL
-    return _FIRST_LOG_HZ * math.exp((mel - _FIRST_LOG_MEL) * _LOG_STEP)
