@@ -313,6 +313,7 @@ class Command:
     temperature: float
     top_k: int
     sampling_seed: int
+    device: str  # that generates
     weights: str  # of a pinned checkpoint: one of WEIGHTS
 
     @property

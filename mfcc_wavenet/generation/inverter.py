@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import soxr
+import torch
 from jaxtyping import Float, Float32, Integer
 
 from mfcc_wavenet.config import experiments
@@ -33,23 +34,27 @@ class Inverter:
     to zero error reproduces that audio: its mu-law codes, bit for bit.
     """
 
-    def __init__(self, checkpoint: Checkpoint):
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu"):
+        """device: where samples are generated, "cpu" or a GPU as torch names it, "cuda" or "cuda:1".
+
+        Raises UserError if torch has no such device.
+        """
         self.settings = checkpoint.settings
         self.speakers = checkpoint.speakers
         self.statistics = checkpoint.statistics
         model = checkpoint.model()
         self.geometry = model.geometry
-        self.generator = Generator(model)
+        self.generator = Generator(model, device=_checked_device(device))
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path) -> "Inverter":
+    def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> "Inverter":
         """The model of a checkpoint file. Raises UserError if it is not one."""
-        return cls(checkpoints.load(Path(path)))
+        return cls(checkpoints.load(Path(path)), device)
 
     @classmethod
-    def from_experiment(cls, name: str) -> "Inverter":
+    def from_experiment(cls, name: str, device: str = "cpu") -> "Inverter":
         """The pinned model of an experiment. Raises UserError if there is none."""
-        return cls.from_checkpoint(experiments.pinned_checkpoint(name))
+        return cls.from_checkpoint(experiments.pinned_checkpoint(name), device)
 
     @property
     def sample_rate(self) -> int:
@@ -207,3 +212,15 @@ class Inverter:
 
     def _audio(self, codes: Codes) -> Audio:
         return mulaw.decode(codes, self.settings.wavenet.quantization_channels)
+
+
+def _checked_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    gpus = torch.cuda.device_count()
+    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= gpus):
+        found = f"torch sees {gpus} of these" if gpus else "torch sees none of these here"
+        raise UserError(f"device={name}: samples are generated on cpu, or on cuda, cuda:1, ..., and {found}.")
+    return device

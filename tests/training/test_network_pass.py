@@ -88,8 +88,9 @@ def conditioning_in_float64(model, batch, past) -> torch.Tensor:
 def test_resuming_is_exact_in_bfloat16(small, tmp_path):
     """12 steps are 7 and 5 after a load, bit for bit; the weights in the checkpoint are float32."""
     settings = (*QUICK, "train.precision=bfloat16", "train.steps=12")
-    whole, first = Chassis(small(*settings), tmp_path / "whole"), Chassis(small(*settings, SEVEN), tmp_path / "first")
+    whole = Chassis(small(*settings), tmp_path / "whole")
     whole.train()
+    first = Chassis(small(*settings, SEVEN), tmp_path / "first")
     first.train()
     checkpoint = checkpoints.load(first.checkpoint_path)
     assert all(weight.dtype == torch.float32 for weight in checkpoint.training["weights"].values())
