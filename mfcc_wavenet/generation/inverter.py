@@ -215,12 +215,8 @@ class Inverter:
 
 
 def _checked_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
     gpus = torch.cuda.device_count()
-    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= gpus):
+    if name not in ("cpu", *["cuda"][:gpus], *(f"cuda:{index}" for index in range(gpus))):
         found = f"torch sees {gpus} of these" if gpus else "torch sees none of these here"
         raise UserError(f"device={name}: samples are generated on cpu, or on cuda, cuda:1, ..., and {found}.")
-    return device
+    return torch.device(name)
