@@ -22,7 +22,7 @@ from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.report import reproduction, table
 
 # May differ between the parts of a run: they change nothing of what is trained.
-OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device")
+OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device", "train.compile")
 
 
 def train(

@@ -22,6 +22,7 @@ USED_BY = {  # the modes that make use of a value at the top of conf/config.yaml
     "temperature": ("generate",),
     "top_k": ("generate",),
     "sampling_seed": ("generate",),
+    "device": ("generate",),
     "weights": ("pin",),
 }
 

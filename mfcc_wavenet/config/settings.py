@@ -29,6 +29,7 @@ OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 MODES = ("train", "evaluate", "generate", "pin")
 WEIGHTS = ("float32", "float16", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")  # of training
 
 
 @dataclass(frozen=True)
@@ -256,11 +257,15 @@ class TrainSettings:
     workers: int  # processes that prepare batches; 0: the main one does
     threads: int  # of torch; 0: as many as torch takes by itself
     device: str  # "auto", "cpu", "cuda", ...
+    precision: str | None  # one of PRECISIONS; null: bfloat16 on a GPU that has it, float32 elsewhere
+    compile: bool | None  # by torch.compile; null: on a GPU, where a compiler is found
     max_bad_steps: int  # non-finite steps in a row that are skipped before training ends with an error
 
     def __post_init__(self):
         _at_most(MAX_PROCESSES, "train", "workers", self.workers)
         _at_most(MAX_PROCESSES, "train", "threads", self.threads)
+        if self.precision is not None:
+            _one_of(PRECISIONS, "train", "precision", self.precision)
 
 
 @dataclass(frozen=True)
@@ -313,6 +318,7 @@ class Command:
     temperature: float
     top_k: int
     sampling_seed: int
+    device: str  # that generates
     weights: str  # of a pinned checkpoint: one of WEIGHTS
 
     @property

@@ -35,16 +35,18 @@ def sizes(settings: Settings, speakers: int, samples: int) -> dict[str, int | fl
     return {"size.weights": count_weights(settings, speakers), "size.speakers": speakers, "size.hours": round(hours, 6)}
 
 
-def training_bytes(settings: Settings, geometry: Geometry) -> int:
-    """What a training step needs at the least: weights, and what every position keeps for the backward pass."""
+def training_bytes(settings: Settings, geometry: Geometry, number_bytes: int = FLOAT_BYTES) -> int:
+    """What a training step needs at the least: weights, and what every position keeps for the backward pass.
+
+    number_bytes: of each number that a layer keeps.
+    """
     wavenet, window = settings.wavenet, settings.window
     inputs = wavenet.kernel_size * wavenet.residual_channels + settings.upsampling.channels
     per_layer = inputs + 3 * wavenet.gate_channels  # and tanh, sigmoid and their product
     positions = window.batch_size * (window.samples + geometry.receptive_field // 2)  # fewer in each later layer
     predictions = window.batch_size * window.samples * 2 * wavenet.quantization_channels
-    numbers = COPIES_IN_TRAINING * count_weights(settings, speakers=1)
-    numbers += positions * len(geometry.dilations) * per_layer + predictions
-    return numbers * FLOAT_BYTES
+    numbers = COPIES_IN_TRAINING * count_weights(settings, speakers=1) + predictions
+    return numbers * FLOAT_BYTES + positions * len(geometry.dilations) * per_layer * number_bytes
 
 
 def memory_bytes() -> int:

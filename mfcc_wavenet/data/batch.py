@@ -40,10 +40,26 @@ class Batch:
         """On another device; from pinned memory without waiting for the copy."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Its memory on a GPU is not used for anything else before that stream has done what it was given by then."""
+        for tensor in self._tensors():
+            tensor.record_stream(stream)
+
+    def padded(self, windows: int) -> "Batch":
+        """With that many windows, for code that needs one shape: copies of the first, of which no sample counts."""
+        added = windows - len(self.mask)
+        if added <= 0:
+            return self
+        longer = self._map(lambda tensor: torch.cat([tensor, tensor[:1].expand(added, *tensor.shape[1:])]))
+        longer.mask[-added:] = False
+        return longer
+
     def pin_memory(self) -> "Batch":
         """In memory that a GPU copies from by itself; DataLoader asks for it by this name."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, move) -> "Batch":
-        tensors = (self.codes, self.frames, self.offsets, self.speakers, self.mask)
-        return Batch(*map(move, tensors), after=self.after)
+        return Batch(*map(move, self._tensors()), after=self.after)
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.codes, self.frames, self.offsets, self.speakers, self.mask

@@ -7,6 +7,7 @@ import torch
 
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.models.base import Model
+from mfcc_wavenet.models.float32 import float32_products
 
 PASS_WINDOW = 8000  # samples per forward pass of an evaluation; bounds memory, not results
 
@@ -34,14 +35,18 @@ class TeacherForced:
 
 @torch.no_grad()
 def teacher_forced(model: Model, windows: Windows) -> TeacherForced:
-    """Every sample of the corpus, the first included, predicted from the true codes before it."""
+    """Every sample of the corpus, the first included, predicted from the true codes before it.
+
+    In float32, in whichever precision the model was trained: that is what generation computes in.
+    """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     nats, margin, wrong = 0.0, float("inf"), 0
     for utterance in range(len(windows.corpus)):
         for batch in windows.whole(utterance, PASS_WINDOW):
-            predictions = model.run(batch.to(device))
+            with float32_products(device):
+                predictions = model.run(batch.to(device))
             mask = predictions.mask
             log_probabilities = predictions.pred.transpose(1, 2)[mask].double().log_softmax(-1)  # M, Q
             target = predictions.target[mask][:, None]

@@ -39,7 +39,7 @@ def convert(path: Path, checkpoint: Checkpoint, command: Command) -> None:
     sampling = command.sampling
     folder = Path(command.output or "inverted").expanduser()
     inputs = find_inputs(command.input, folder)
-    inverter = Inverter(checkpoint)
+    inverter = Inverter(checkpoint, command.device)
     if len(inputs) == 1 and Path(command.input).expanduser() == inputs[0] and inputs[0].suffix.lower() != ".npz":
         output = Path(command.output or f"{inputs[0].stem}.inverted.wav").expanduser()
         if output.suffix.lower() not in OUTPUT_FORMATS:

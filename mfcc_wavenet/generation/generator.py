@@ -3,12 +3,13 @@
 A full convolution recomputes the past for each new sample. Here every layer keeps its last inputs in a ring buffer
 (Paine et al. 2016, "Fast WaveNet generation algorithm"), so that a sample costs one multiplication per weight. The
 conditioning does not depend on what is generated, and is computed a few hops before it is needed. The loop over samples
-itself is in cpu/sample_loop.py.
+itself is in cpu/sample_loop.py, or in gpu/sample_loop.cu; both compute in float32.
 """
 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,16 +24,18 @@ from mfcc_wavenet.generation.cpu.gemm import PANEL
 from mfcc_wavenet.generation.cpu.packed_weights import pack_weights
 from mfcc_wavenet.generation.cpu.sample_loop import Buffers, sample_loop
 from mfcc_wavenet.generation.cpu.threads import WorkerThreads
+from mfcc_wavenet.generation.gpu.sample_loop import SampleLoop
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 from mfcc_wavenet.models.wavenet import WaveNet
 
 # Hops whose frames are upsampled together. A wide layer at frame rate costs the same for one frame as for several, and
 # a stream is delayed by the block: four hops have most of the gain for 30 ms.
 BLOCK_HOPS = 4
-MAX_BATCH_SIZE = 16  # utterances; with more, each gains nothing further from sharing the reads of the weights
+MAX_BATCH_SIZE = 16  # utterances on a CPU; with more, each gains nothing further from sharing the reads of the weights
 MAX_PROJECTION_ROWS = 16  # positions times utterances in one gemm of the precomputed conditioning projection
 MIN_WEIGHTS_PER_BARRIER = 100_000  # with fewer between two barriers, threads would wait for longer than they work
 GREEDY = Sampling()
+CPU = torch.device("cpu")
 
 
 class Generator:
@@ -41,19 +44,26 @@ class Generator:
     Its threads are started when they are first needed, and end when it is garbage-collected.
     """
 
-    def __init__(self, model: MfccInverter, num_threads: int | None = None):
+    def __init__(self, model: MfccInverter, num_threads: int | None = None, device: torch.device = CPU):
         """num_threads: threads that work on one batch together; None: torch's, or 1 where the network is too small.
 
-        With 1, several batches are generated at the same time, each on one of torch's threads.
+        With 1, several batches are generated at the same time, each on one of torch's threads. device: where the loop
+        over samples runs, a CPU or a CUDA device; on the latter, num_threads are those that prepare conditioning.
         """
         self.model = model
-        self.num_threads = num_threads or choose_num_threads(model.wavenet)
-        self.batches_at_once = 1 if self.num_threads > 1 else torch.get_num_threads()
+        self.on_gpu = SampleLoop(model.wavenet, device) if device.type == "cuda" else None
+        self.num_threads = num_threads or (
+            torch.get_num_threads() if self.on_gpu else choose_num_threads(model.wavenet)
+        )
+        self.batches_at_once = 1 if self.on_gpu or self.num_threads > 1 else torch.get_num_threads()
+        self.max_batch_size = self.on_gpu.max_batch_size if self.on_gpu else MAX_BATCH_SIZE
         self.threads = WorkerThreads(max(self.num_threads, self.batches_at_once))
         self.conditioner = Conditioner(model)
-        self.weights = [
-            pack_weights(model.wavenet, thread_id, self.num_threads) for thread_id in range(self.num_threads)
-        ]
+        self.conditioning_channels = len(model.upsampling.stages[-1].bias) + (
+            0 if model.speaker is None else model.speaker.embedding_dim
+        )
+        threads = range(0 if self.on_gpu else self.num_threads)
+        self.weights = [pack_weights(model.wavenet, thread_id, self.num_threads) for thread_id in threads]
 
     def generate(
         self, frames: Float[np.ndarray, "F K"], speaker: int, samples: int, sampling: Sampling = GREEDY
@@ -121,7 +131,7 @@ class Generator:
         """Utterances that are generated together: of similar lengths, since the shorter ones wait for the longest."""
         audible = [utterance for utterance, length in enumerate(samples) if length]
         order = sorted(audible, key=lambda utterance: samples[utterance], reverse=True)
-        rounds = -(-len(order) // (MAX_BATCH_SIZE * self.batches_at_once))
+        rounds = -(-len(order) // (self.max_batch_size * self.batches_at_once))
         batches = min(rounds * self.batches_at_once, len(order))
         return [order[slice(*partition(len(order), batch, batches))] for batch in range(batches)]
 
@@ -145,27 +155,9 @@ class StreamState:
         self.sampling = sampling
         self.position = 0  # samples that have been generated
         self.random = [np.random.default_rng(sampling.seed) for _ in speakers]
-        batch_size, weights = len(speakers), generator.weights[0]
-        quantization_channels, padded_channels = weights.embedding.shape
-        self.last = np.full(batch_size, silence(quantization_channels))  # (B,) codes, those before position
-
-        def padded_rows(panels: str) -> int:
-            """Of all threads."""
-            return sum(getattr(own, panels).shape[-3] for own in generator.weights) * PANEL
-
-        layers = len(weights.dilations)
-        self.buffers = Buffers(
-            ring_buffers=np.zeros((weights.ring_starts[-1], batch_size, padded_channels), np.float32),
-            gated=np.zeros((batch_size, layers, padded_rows("gates") // 2), np.float32),
-            hidden=np.zeros((batch_size, padded_rows("skip")), np.float32),
-            hidden_post=np.zeros((batch_size, padded_rows("post")), np.float32),
-            logits=np.zeros((batch_size, padded_rows("logits")), np.float32),
-            arrival_count=np.zeros(1, np.int64),
-        )
-        projection_rows = max(MAX_PROJECTION_ROWS // batch_size, 1) * batch_size
-        self.projections = [  # of each thread
-            np.zeros((projection_rows, layers, own.gates.shape[-3] * PANEL), np.float32) for own in generator.weights
-        ]
+        quantization_channels = generator.model.wavenet.embedding.num_embeddings
+        self.last = np.full(len(speakers), silence(quantization_channels))  # (B,) codes, those before position
+        self.run = (generator.on_gpu.start if generator.on_gpu else partial(_OnCpu, generator))(len(speakers))
 
     def generate(
         self, ends: Sequence[int], frames_of: Callable[[int, Span], Float[np.ndarray, "F K"]]
@@ -179,27 +171,67 @@ class StreamState:
         # The silence before the first sample has to pass through the network once.
         first, stop = self.position or geometry.input_span((0, 1))[0], max(ends)
         spans = {index: (first, end) for index, end in enumerate(ends) if end > self.position}  # of the incomplete ones
-        codes = np.zeros((len(ends), stop - first), np.int64)
-        uniforms = np.zeros(codes.shape)
+        uniforms = np.zeros((len(ends), stop - first))
         for index, random in enumerate(self.random):
             uniforms[index, self.position - first :] = random.random(stop - self.position)
-        conditioning = np.zeros((stop - first, len(ends), generator.weights[0].conditioning.shape[1]), np.float32)
+        conditioning = np.zeros((stop - first, len(ends), generator.conditioning_channels), np.float32)
         frames = [frames_of(index, geometry.frame_span(span)) for index, span in spans.items()]
         speakers = [self.speakers[index] for index in spans]
         parallel_map = generator.threads.executor.map if generator.num_threads > 1 else map
         upsampled = parallel_map(generator.conditioner, frames, speakers, spans.values())
         for index, of_utterance in zip(spans, upsampled):
             conditioning[: len(of_utterance), index] = of_utterance
+        codes = self.run(self.last, first, conditioning, uniforms, self.sampling)
+        self.last = codes[:, -1].copy()
+        start, self.position = self.position, stop
+        return [codes[index, start - first : max(end, start) - first] for index, end in enumerate(ends)]
+
+
+class _OnCpu:
+    """The state of a batch on the CPU: ring buffers, and workspace."""
+
+    def __init__(self, generator: Generator, batch_size: int):
+        self.generator = generator
+        weights = generator.weights[0]
+        layers = len(weights.dilations)
+
+        def padded_rows(panels: str) -> int:
+            """Of all threads."""
+            return sum(getattr(own, panels).shape[-3] for own in generator.weights) * PANEL
+
+        self.buffers = Buffers(
+            ring_buffers=np.zeros((weights.ring_starts[-1], batch_size, weights.embedding.shape[1]), np.float32),
+            gated=np.zeros((batch_size, layers, padded_rows("gates") // 2), np.float32),
+            hidden=np.zeros((batch_size, padded_rows("skip")), np.float32),
+            hidden_post=np.zeros((batch_size, padded_rows("post")), np.float32),
+            logits=np.zeros((batch_size, padded_rows("logits")), np.float32),
+            arrival_count=np.zeros(1, np.int64),
+        )
+        projection_rows = max(MAX_PROJECTION_ROWS // batch_size, 1) * batch_size
+        self.projections = [  # of each thread
+            np.zeros((projection_rows, layers, own.gates.shape[-3] * PANEL), np.float32) for own in generator.weights
+        ]
+
+    def __call__(
+        self,
+        last: Int[np.ndarray, " B"],
+        first: int,
+        conditioning: Float[np.ndarray, "positions B D"],
+        uniforms: Float[np.ndarray, "B positions"],
+        sampling: Sampling,
+    ) -> Int[np.ndarray, "B positions"]:
+        """The codes of the positions from first on, 0 where that is negative."""
+        generator, codes = self.generator, np.zeros(uniforms.shape, np.int64)
 
         def run(thread_id: int) -> None:
             sample_loop(
                 codes,
-                self.last,
+                last,
                 first,
                 conditioning.reshape(-1, conditioning.shape[-1]),
                 uniforms,
-                np.float32(self.sampling.temperature),
-                self.sampling.top_k,
+                np.float32(sampling.temperature),
+                sampling.top_k,
                 generator.weights[thread_id],
                 self.buffers,
                 self.projections[thread_id],
@@ -211,9 +243,7 @@ class StreamState:
             generator.threads.run_together(run)
         else:
             run(0)
-        self.last = codes[:, -1].copy()
-        start, self.position = self.position, stop
-        return [codes[index, start - first : max(end, start) - first] for index, end in enumerate(ends)]
+        return codes
 
 
 def _clamped(frames: Float[np.ndarray, "F K"], span: Span) -> Float[np.ndarray, "span K"]:

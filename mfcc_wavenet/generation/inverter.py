@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import soxr
+import torch
 from jaxtyping import Float32, Integer
 
 from mfcc_wavenet.config import experiments
@@ -45,26 +46,30 @@ class Inverter:
     to zero error reproduces that audio: its mu-law codes, bit for bit.
     """
 
-    def __init__(self, checkpoint: Checkpoint):
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu"):
+        """device: where samples are generated, "cpu" or a GPU as torch names it, "cuda" or "cuda:1".
+
+        Raises UserError if torch has no such device.
+        """
         self.settings = checkpoint.settings
         self.speakers = checkpoint.speakers
         self.statistics = checkpoint.statistics
         model = checkpoint.model()
         self.geometry = model.geometry
-        self.generator = Generator(model)
+        self.generator = Generator(model, device=_checked_device(device))
 
     @classmethod
-    def from_checkpoint(cls, path: Annotated[Any, str | Path]) -> "Inverter":
+    def from_checkpoint(cls, path: Annotated[Any, str | Path], device: Name = "cpu") -> "Inverter":
         """The model of a checkpoint file, or of the one in the folder of a run or a record.
 
         Raises UserError if there is none.
         """
-        return cls(checkpoints.load(checkpoint_file(path)))
+        return cls(checkpoints.load(checkpoint_file(path)), device)
 
     @classmethod
-    def from_experiment(cls, name: Name) -> "Inverter":
+    def from_experiment(cls, name: Name, device: Name = "cpu") -> "Inverter":
         """The pinned model of an experiment. Raises UserError if there is none."""
-        return cls.from_checkpoint(experiments.pinned_checkpoint(name))
+        return cls.from_checkpoint(experiments.pinned_checkpoint(name), device)
 
     @property
     def sample_rate(self) -> int:
@@ -254,3 +259,11 @@ class Inverter:
 
     def _audio(self, codes: Codes) -> Audio:
         return mulaw.decode(codes, self.settings.wavenet.quantization_channels)
+
+
+def _checked_device(name: str) -> torch.device:
+    gpus = torch.cuda.device_count()
+    if name not in ("cpu", *["cuda"][:gpus], *(f"cuda:{index}" for index in range(gpus))):
+        found = f"torch sees {gpus} of these" if gpus else "torch sees none of these here"
+        raise UserError(f"device={name}: samples are generated on cpu, or on cuda, cuda:1, ..., and {found}.")
+    return torch.device(name)

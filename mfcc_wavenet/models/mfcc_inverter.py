@@ -8,6 +8,7 @@ from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings
 from mfcc_wavenet.data.batch import Batch
 from mfcc_wavenet.models.base import Model, Predictions
+from mfcc_wavenet.models.embedding import Embedding
 from mfcc_wavenet.models.upsampling import Upsampling
 from mfcc_wavenet.models.wavenet import WaveNet
 
@@ -31,7 +32,7 @@ class MfccInverter(Model):
         self.geometry = geometry
         self.jitter = upsampling.jitter
         self.upsampling = Upsampling(upsampling, frame_channels)
-        self.speaker = nn.Embedding(speakers, wavenet.speaker_channels) if wavenet.speaker_channels else None
+        self.speaker = Embedding(speakers, wavenet.speaker_channels) if wavenet.speaker_channels else None
         self.wavenet = WaveNet(wavenet, geometry.dilations, upsampling.channels + wavenet.speaker_channels)
 
     def run(self, batch: Batch) -> Predictions:

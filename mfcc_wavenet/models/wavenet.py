@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mfcc_wavenet.config.settings import WavenetSettings
+from mfcc_wavenet.models.embedding import Embedding
 
 
 class GatedLayer(nn.Module):
@@ -47,7 +48,7 @@ class WaveNet(nn.Module):
 
     def __init__(self, settings: WavenetSettings, dilations: tuple[int, ...], conditioning_channels: int):
         super().__init__()
-        self.embedding = nn.Embedding(settings.quantization_channels, settings.residual_channels)
+        self.embedding = Embedding(settings.quantization_channels, settings.residual_channels)
         self.layers = nn.ModuleList(
             GatedLayer(settings, dilation, conditioning_channels, last=layer == len(dilations))
             for layer, dilation in enumerate(dilations, start=1)

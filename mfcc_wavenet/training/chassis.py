@@ -32,8 +32,14 @@ from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.tracker import Tracker
 from mfcc_wavenet.training import state
 from mfcc_wavenet.training.device import device_memory, pick_device
-from mfcc_wavenet.training.loader import load_batches, loader_deaths_as_user_errors, without_signals_of_children
+from mfcc_wavenet.training.loader import (
+    load_batches,
+    loader_deaths_as_user_errors,
+    on_device,
+    without_signals_of_children,
+)
 from mfcc_wavenet.training.metrics import Metrics
+from mfcc_wavenet.training.network_pass import make_network_pass, pick_compile, pick_precision
 from mfcc_wavenet.training.optimizer import copies, make_optimizer, relative_change, take_step, update_average
 from mfcc_wavenet.training.report import Report, table
 from mfcc_wavenet.training.schedule import learning_rate, note_decayed
@@ -62,7 +68,10 @@ class Chassis:
         self.choices = choices or {}
         self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
         self.device = pick_device(settings.train.device)
-        refuse_too_large(training_bytes(settings, self.geometry), "window or network", device_memory(self.device))
+        self.precision = pick_precision(settings.train.precision, self.device)
+        needed = training_bytes(settings, self.geometry, self.precision.itemsize)
+        refuse_too_large(needed, "window or network", device_memory(self.device))
+        self.compiled = pick_compile(settings.train.compile, self.device)
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
         torch.manual_seed(settings.train.seed)
@@ -75,6 +84,7 @@ class Chassis:
         )
         self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
         self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None
+        self.network_pass = make_network_pass(self.model, self.precision, self.compiled, self.device)
         self.optimizer = make_optimizer(settings.optim, self.model.parameter_groups())
         self.metrics = Metrics(self.device)
         self.position = Position()
@@ -189,9 +199,12 @@ class Chassis:
 
     def run_batch(self, batches: Iterator[Batch], logged: bool) -> tuple[Batch, Predictions]:
         """The next batch and what the model makes of it; logged: the frames get a gradient."""
-        batch = next(batches).to(self.device)
-        batch.frames.requires_grad_(logged)
-        return batch, self.model.run(batch)
+        batch = next(batches)
+        if self.compiled:
+            batch = batch.padded(self.settings.window.batch_size)
+        # Code that is compiled has the gradient or has not: it is cheap, and compiling twice is not.
+        batch.frames.requires_grad_(logged or self.compiled)
+        return batch, self.network_pass(batch)
 
     def _update_ratios(self, before: dict[str, list[Tensor]]) -> dict[str, Tensor]:
         after = {group["name"]: group["params"] for group in self.optimizer.param_groups}
@@ -289,8 +302,10 @@ class Chassis:
     # --- building blocks --------------------------------------------------------------------------
 
     def _batches(self, position: Position) -> Iterator[Batch]:
-        """From that position on, without end; nothing is prepared before the first one is asked for."""
-        yield from load_batches(self.windows, position, self.settings.train.workers, self.device)
+        """On the device, from that position on, without end; nothing is prepared before the first one is asked for."""
+        yield from on_device(
+            load_batches(self.windows, position, self.settings.train.workers, self.device), self.device
+        )
 
     # --- saving and resuming ----------------------------------------------------------------------
 

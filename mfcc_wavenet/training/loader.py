@@ -32,6 +32,26 @@ def load_batches(windows: Windows, position: Position, workers: int, device: tor
     )
 
 
+def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The same batches on the device. A GPU copies each from pinned memory while it still computes the step before."""
+    if device.type != "cuda":
+        yield from (batch.to(device) for batch in batches)
+        return
+    side = torch.cuda.Stream(device)
+    copied: Batch | None = None
+    for batch in batches:
+        with torch.cuda.stream(side):
+            upcoming = batch.to(device)
+            done = side.record_event()
+        if copied is not None:
+            yield copied
+        # Only now: the step that was just handed out is queued, and does not have to wait for this copy.
+        stream = torch.cuda.current_stream(device)
+        stream.wait_event(done)
+        upcoming.record_stream(stream)
+        copied = upcoming
+
+
 def leave_signals_to_parent(_: int) -> None:
     """For worker processes: Ctrl-C, `timeout` and batch systems signal the whole group, but the parent ends the run.
 

@@ -23,6 +23,7 @@ COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker")) | 
     "temperature": 0,
     "top_k": 0,
     "sampling_seed": 0,
+    "device": "cpu",
     "weights": "float32",
 }
 

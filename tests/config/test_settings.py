@@ -123,6 +123,10 @@ def test_what_a_schedule_does_not_use_is_not_held_against_it(changes):
     replace(DEFAULTS.optim, **changes)
 
 
+def test_precision():
+    assert refused("train", {"precision": "float16"}) == ("train.precision is float16; there are float32, bfloat16.")
+
+
 def test_tracking():
     assert refused("tracking", {"mode": "sometimes"}) == (
         "tracking.mode is sometimes; there are auto, online, offline, disabled."

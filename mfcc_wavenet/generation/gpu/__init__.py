@@ -1,0 +1,1 @@
+"""The loop over samples on a GPU."""
