@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.mel_scale import hz_to_mel, mel_to_hz
 
 BACKENDS = ("librosa", "torchaudio")
 DELTA_ORDERS = (0, 1, 2)
@@ -23,6 +24,8 @@ MAX_FFT = 2**16  # samples, also of a window and of a hop
 MAX_SAMPLE_RATE = 768_000  # Hz
 MAX_DELTA_WIDTH = 999  # frames
 MAX_PROCESSES = 1024  # and threads
+PREDICTIONS = ("none", "lpc")
+MAX_PREDICTION_ORDER = 64
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 MODES = ("train", "evaluate", "generate", "pin")
@@ -63,7 +66,7 @@ class FeatureSettings:
         _one_of(BACKENDS, "features", "backend", self.backend)
         # A mel filter between two bins of the spectrum is always 0. The lowest filter starts at 0 Hz and is the
         # narrowest, so if it holds a bin, they all do.
-        narrowest = _mel_to_hz(2 * _hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
+        narrowest = mel_to_hz(2 * hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
         spacing = self.sample_rate / self.n_fft
         if narrowest <= spacing:
             raise UserError(
@@ -151,6 +154,9 @@ class WavenetSettings:
     layers_per_block: int  # dilations 1, 2, 4, ... 2 ** (layers_per_block - 1)
     kernel_size: int  # taps of a dilated layer
     speaker_channels: int  # of the speaker embedding; 0: the speaker does not condition the network
+    prediction: str  # "none", or "lpc": the network also gets each sample's linear prediction, from MFCCs and the past
+    prediction_order: int  # samples that it is a weighted sum of
+    difference_target: bool  # the network's classes are differences from the predicted code, not codes
 
     def __post_init__(self):
         if self.quantization_channels not in QUANTIZATION_CHANNELS:
@@ -163,6 +169,14 @@ class WavenetSettings:
         for name in ("blocks", "layers_per_block"):
             _at_least(1, "wavenet", name, getattr(self, name))
         _at_least(2, "wavenet", "kernel_size", self.kernel_size)
+        _one_of(PREDICTIONS, "wavenet", "prediction", self.prediction)
+        _at_least(1, "wavenet", "prediction_order", self.prediction_order)
+        _at_most(MAX_PREDICTION_ORDER, "wavenet", "prediction_order", self.prediction_order)
+        if self.difference_target and self.prediction == "none":
+            raise UserError(
+                "wavenet.difference_target is true, but wavenet.prediction is none, so there is nothing to differ "
+                "from; wavenet.prediction=lpc predicts."
+            )
         if self.layers_per_block > MAX_LAYERS_PER_BLOCK:
             raise UserError(
                 f"wavenet.layers_per_block is {self.layers_per_block}; it must be at most {MAX_LAYERS_PER_BLOCK}, "
@@ -328,21 +342,3 @@ def _at_most(most: int, group: str, name: str, value: int) -> None:
 def _one_of(known: tuple[Any, ...], group: str, name: str, value: Any) -> None:
     if value not in known:
         raise UserError(f"{group}.{name} is {value}; there are {', '.join(map(str, known))}.")
-
-
-# Slaney's mel scale (Auditory Toolbox, 1998), as librosa has it: linear up to 1 kHz, logarithmic above.
-_LINEAR_HZ_PER_MEL = 200 / 3
-_FIRST_LOG_HZ, _FIRST_LOG_MEL = 1000.0, 15.0
-_LOG_STEP = math.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    if hz < _FIRST_LOG_HZ:
-        return hz / _LINEAR_HZ_PER_MEL
-    return _FIRST_LOG_MEL + math.log(hz / _FIRST_LOG_HZ) / _LOG_STEP
-
-
-def _mel_to_hz(mel: float) -> float:
-    if mel < _FIRST_LOG_MEL:
-        return mel * _LINEAR_HZ_PER_MEL
-    return _FIRST_LOG_HZ * math.exp((mel - _FIRST_LOG_MEL) * _LOG_STEP)

@@ -34,6 +34,7 @@ class Batch:
     offsets: Int[Tensor, " B"]  # int64, samples
     speakers: Int[Tensor, " B"]  # int64
     mask: Bool[Tensor, "B N"]  # False where the window sticks out of its utterance
+    predicted: Int[Tensor, "B P"] | None  # int64, codes: the linear prediction at each of the window's inputs
     after: Position  # where training stands once this batch is done
 
     def to(self, device: torch.device) -> "Batch":
@@ -46,4 +47,5 @@ class Batch:
 
     def _map(self, move) -> "Batch":
         tensors = (self.codes, self.frames, self.offsets, self.speakers, self.mask)
-        return Batch(*map(move, tensors), after=self.after)
+        predicted = None if self.predicted is None else move(self.predicted)
+        return Batch(*map(move, tensors), predicted=predicted, after=self.after)

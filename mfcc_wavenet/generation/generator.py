@@ -16,12 +16,13 @@ from jaxtyping import Float, Int, Integer
 
 from mfcc_wavenet.config.geometry import Span, clamped_indices
 from mfcc_wavenet.config.settings import Sampling
+from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import code_type, silence
 from mfcc_wavenet.generation.cpu.barrier import partition
 from mfcc_wavenet.generation.cpu.conditioning import Conditioner
 from mfcc_wavenet.generation.cpu.gemm import PANEL
-from mfcc_wavenet.generation.cpu.packed_weights import pack_weights
-from mfcc_wavenet.generation.cpu.sample_loop import Buffers, sample_loop
+from mfcc_wavenet.generation.cpu.packed_weights import pack_embedding, pack_weights
+from mfcc_wavenet.generation.cpu.sample_loop import Buffers, Prediction, sample_loop
 from mfcc_wavenet.generation.cpu.threads import WorkerThreads
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 from mfcc_wavenet.models.wavenet import WaveNet
@@ -41,12 +42,24 @@ class Generator:
     Its threads are started when they are first needed, and end when it is garbage-collected.
     """
 
-    def __init__(self, model: MfccInverter, num_threads: int | None = None):
+    def __init__(
+        self,
+        model: MfccInverter,
+        num_threads: int | None = None,
+        linear_prediction: LinearPrediction | None = None,
+    ):
         """num_threads: threads that work on one batch together; None: torch's, or 1 where the network is too small.
 
-        With 1, several batches are generated at the same time, each on one of torch's threads.
+        With 1, several batches are generated at the same time, each on one of torch's threads. linear_prediction: with
+        the statistics that the model's frames are normalised by. ValueError where the model takes it and it is None, or
+        the other way round.
         """
+        embedding = model.wavenet.prediction
+        if (embedding is None) != (linear_prediction is None):
+            raise ValueError("linear_prediction must be given for a network that takes it, and for no other")
         self.model = model
+        self.linear_prediction = linear_prediction
+        self.prediction_embedding = None if embedding is None else pack_embedding(embedding)
         self.num_threads = num_threads or choose_num_threads(model.wavenet)
         self.batches_at_once = 1 if self.num_threads > 1 else torch.get_num_threads()
         self.threads = WorkerThreads(max(self.num_threads, self.batches_at_once))
@@ -138,7 +151,8 @@ class StreamState:
         self.random = [np.random.default_rng(sampling.seed) for _ in speakers]
         batch_size, weights = len(speakers), generator.weights[0]
         quantization_channels, padded_channels = weights.embedding.shape
-        self.last = np.full(batch_size, silence(quantization_channels))  # (B,) codes, those before position
+        order = generator.linear_prediction.order if generator.linear_prediction else 1
+        self.past = np.full((batch_size, order), silence(quantization_channels))  # codes, those before position
 
         def padded_rows(panels: str) -> int:
             """Of all threads."""
@@ -170,7 +184,7 @@ class StreamState:
         # The silence before the first sample has to pass through the network once.
         first, stop = self.position or geometry.input_span((0, 1))[0], max(ends)
         spans = {index: (first, end) for index, end in enumerate(ends) if end > self.position}  # of the incomplete ones
-        codes = np.zeros((len(ends), stop - first), np.int64)
+        codes = np.full((len(ends), stop - first), silence(len(generator.weights[0].embedding)))
         uniforms = np.zeros(codes.shape)
         for index, random in enumerate(self.random):
             uniforms[index, self.position - first :] = random.random(stop - self.position)
@@ -182,12 +196,16 @@ class StreamState:
         for index, of_utterance in zip(spans, upsampled):
             conditioning[: len(of_utterance), index] = of_utterance
 
+        prediction = self._prediction((first, stop), dict(zip(spans, frames)))
+
         def run(thread_id: int) -> None:
             sample_loop(
                 codes,
-                self.last,
+                self.past,
                 first,
                 conditioning.reshape(-1, conditioning.shape[-1]),
+                prediction,
+                generator.model.wavenet.difference_target,
                 uniforms,
                 np.float32(self.sampling.temperature),
                 self.sampling.top_k,
@@ -202,9 +220,28 @@ class StreamState:
             generator.threads.run_together(run)
         else:
             run(0)
-        self.last = codes[:, -1].copy()
+        self.past = np.hstack([self.past, codes])[:, -self.past.shape[1] :]
         start, self.position = self.position, stop
         return [codes[index, start - first : max(end, start) - first] for index, end in enumerate(ends)]
+
+    def _prediction(self, span: Span, frames: dict[int, Float[np.ndarray, "_ K"]]) -> Prediction | None:
+        """For the positions of a span, from the frames of the incomplete utterances, by their indices."""
+        linear_prediction, geometry = self.generator.linear_prediction, self.generator.model.geometry
+        if linear_prediction is None:
+            return None
+        start, stop = geometry.nearest_frame(span[0]), geometry.nearest_frame(span[1] - 1) + 1
+        coefficients = np.zeros((len(self.speakers), stop - start, linear_prediction.order))
+        skipped = start - geometry.frame_span(span)[0]
+        for index, of_utterance in frames.items():
+            known = linear_prediction.coefficients(of_utterance[skipped : skipped + stop - start])
+            coefficients[index, : len(known)] = known
+        return Prediction(
+            coefficients,
+            geometry.nearest_frame(np.arange(*span)) - start,
+            self.generator.prediction_embedding,
+            linear_prediction.levels,
+            linear_prediction.thresholds,
+        )
 
 
 def _clamped(frames: Float[np.ndarray, "F K"], span: Span) -> Float[np.ndarray, "span K"]:

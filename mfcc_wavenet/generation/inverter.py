@@ -14,6 +14,7 @@ from mfcc_wavenet.config.geometry import Span, clamped_indices
 from mfcc_wavenet.config.settings import Sampling
 from mfcc_wavenet.data import mfcc as front_end
 from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -39,7 +40,8 @@ class Inverter:
         self.statistics = checkpoint.statistics
         model = checkpoint.model()
         self.geometry = model.geometry
-        self.generator = Generator(model)
+        linear_prediction = LinearPrediction.of(self.settings.features, self.settings.wavenet, self.statistics)
+        self.generator = Generator(model, linear_prediction=linear_prediction)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> "Inverter":

@@ -25,7 +25,7 @@ from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 
 MARK = "mfcc_wavenet checkpoint"
-FORMAT = 2  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
+FORMAT = 3  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,12 @@ def _from_1_to_2(content: dict[str, Any]) -> None:
         metrics["sums"] = dict(zip(names, metrics["sums"].tolist()))
 
 
-UPGRADES = {1: _from_1_to_2}  # by the format that they start from
+def _from_2_to_3(content: dict[str, Any]) -> None:
+    """Settings were added; these values are what was done without them."""
+    content["settings"]["wavenet"] |= {"prediction": "none", "prediction_order": 16, "difference_target": False}
+
+
+UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3}  # by the format that they start from
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

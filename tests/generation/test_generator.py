@@ -16,6 +16,7 @@ from support.architectures import (
     ARCHITECTURE,
     FEATURES,
     LENGTHS,
+    PLAIN,
     Architecture,
     architectures,
     examples,
@@ -40,7 +41,9 @@ SAMPLINGS = st.sampled_from([Sampling(temperature, seed=1) for temperature in (0
 def wide_model() -> MfccInverter:
     return Architecture(
         UpsamplingSettings((8,), 3, strides=(16,), kernel_sizes=(16,), channels=6, jitter=0.0),
-        WavenetSettings(70, 150, 140, 70, 130, blocks=1, layers_per_block=3, kernel_size=2, speaker_channels=2),
+        WavenetSettings(
+            70, 150, 140, 70, 130, blocks=1, layers_per_block=3, kernel_size=2, speaker_channels=2, **PLAIN
+        ),
         WindowSettings(samples=20, batch_size=3),
     ).model()
 
