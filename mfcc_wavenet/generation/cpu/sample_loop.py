@@ -199,7 +199,8 @@ def sample_loop(
                 amplitudes[utterance, order + position - 1] = tables.levels[last[utterance]]
                 coefficients = tables.coefficients[utterance, tables.nearest[position]]
                 predicted[utterance] = predict(amplitudes[utterance], order + position, coefficients, tables.thresholds)
-                inputs[utterance, channels] += tables.embedding[predicted[utterance], channels]
+                for channel in range(channels.start, channels.stop):
+                    inputs[utterance, channel] += tables.embedding[predicted[utterance], channel]
         row = position * batch_size % projection_rows
         if row == 0:
             upcoming = conditioning[position * batch_size :][:projection_rows]
