@@ -113,8 +113,10 @@ def _sample_from_logits(logits, temperature, top_k, uniform):
 def _rotate(logits, differences, predicted):
     """Logits of each difference from the predicted code, modulo Q, to logits of each code."""
     kept = len(logits) - predicted
-    logits[predicted:] = differences[:kept]
-    logits[:predicted] = differences[kept:]
+    for difference in range(kept):  # a loop: slices that are assigned are checked for overlap
+        logits[predicted + difference] = differences[difference]
+    for code in range(predicted):
+        logits[code] = differences[kept + code]
 
 
 @njit(forceinline=True)
