@@ -20,11 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mfcc_wavenet import modes
 from mfcc_wavenet.config import experiments
+from mfcc_wavenet.config.command import MODES, WEIGHTS, Command
 from mfcc_wavenet.config.command_line import quoted, refuse_unused, sentence
 from mfcc_wavenet.config.errors import USER_ERROR, Interrupted, UserError, exit_codes
 from mfcc_wavenet.config.files import CHECKPOINT, checkpoint_file, slug
 from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain
-from mfcc_wavenet.config.settings import MODES, WEIGHTS, Command, Settings, TrackingSettings
+from mfcc_wavenet.config.settings import Settings, TrackingSettings
 from mfcc_wavenet.generation import files
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs import artifacts

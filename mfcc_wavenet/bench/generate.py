@@ -29,8 +29,8 @@ HOP_LENGTH, FRAME_CHANNELS = 160, 39
 WIDE = UpsamplingSettings((256,), 3, (160,), (160,), 32, 0.0)
 STAGED = UpsamplingSettings((), 1, (5, 4, 4, 2), (25, 16, 16, 16), 128, 0.0)
 NETWORKS = {
-    "baseline": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0)),
-    "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10)),
+    "baseline": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0, "none", 16, False)),
+    "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10, "none", 16, False)),
 }
 ROUNDS = 5
 CACHED_WEIGHTS = 16_384  # that stay in a core's cache, when the rate of arithmetic is measured

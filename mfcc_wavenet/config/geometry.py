@@ -32,9 +32,16 @@ class Geometry:
     kernel_sizes: tuple[int, ...]
     dilations: tuple[int, ...]  # of the WaveNet layers, in samples
     kernel_size: int  # taps of a WaveNet layer
+    prediction_order: int = 0  # samples before each that its linear prediction is computed from; 0: there is none
 
     @classmethod
     def of(cls, features: FeatureSettings, upsampling: UpsamplingSettings, wavenet: WavenetSettings) -> "Geometry":
+        predicts = wavenet.prediction != "none"
+        if predicts and wavenet.prediction_order > features.n_fft // 2:
+            raise UserError(
+                f"wavenet.prediction_order is {wavenet.prediction_order}, but with features.n_fft {features.n_fft} the "
+                f"spectrum tells no more than {features.n_fft // 2} lags; take a lower order or a larger n_fft."
+            )
         return cls(
             hop_length=features.hop_length,
             frame_kernel_sizes=(upsampling.frame_kernel_size,) * len(upsampling.frame_channels),
@@ -42,6 +49,7 @@ class Geometry:
             kernel_sizes=tuple(upsampling.kernel_sizes),
             dilations=tuple(2**layer for layer in range(wavenet.layers_per_block)) * wavenet.blocks,
             kernel_size=wavenet.kernel_size,
+            prediction_order=wavenet.prediction_order if predicts else 0,
         )
 
     def __post_init__(self):
@@ -55,7 +63,10 @@ class Geometry:
 
     @cached_property
     def receptive_field(self) -> int:
-        """Samples of the past that one prediction sees: t sees the codes t - receptive_field to t - 1."""
+        """Positions that one prediction sees, its own included, and so the codes t - receptive_field to t - 1.
+
+        The linear predictions at these positions are computed from prediction_order - 1 codes more.
+        """
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
     # --- frames to samples ------------------------------------------------------------------------
@@ -68,8 +79,18 @@ class Geometry:
         """The fewest samples that have that many frames, at least one hop: all that MFCCs say about the length."""
         return max(frames - 1, 1) * self.hop_length
 
+    def nearest_frame(self, sample: int | np.ndarray) -> int | np.ndarray:
+        """The frame whose centre is nearest, the earlier one of two; it may lie outside the utterance.
+
+        Of one sample, or of each in an array.
+        """
+        return (sample + (self.hop_length - 1) // 2) // self.hop_length
+
     def frame_span(self, samples: Span) -> Span:
-        """The frames that the conditioning of these samples depends on (they may lie outside the utterance)."""
+        """The frames that conditioning and linear prediction of these samples depend on.
+
+        They may lie outside the utterance.
+        """
         start, stop = samples
         for stride, kernel_size in reversed(list(zip(self.strides, self.kernel_sizes))):
             lead = (kernel_size - 1) // 2
@@ -78,7 +99,9 @@ class Geometry:
         for kernel_size in reversed(self.frame_kernel_sizes):
             before = (kernel_size - 1) // 2
             start, stop = start - before, stop + kernel_size - 1 - before
-        return start, stop
+        if not self.prediction_order:
+            return start, stop
+        return min(start, self.nearest_frame(samples[0])), max(stop, self.nearest_frame(samples[1] - 1) + 1)
 
     def upsampled_span(self, frames: Span) -> Span:
         """The samples whose conditioning is complete given these frames: the inverse of frame_span."""
@@ -94,7 +117,7 @@ class Geometry:
 
     @cached_property
     def lookahead_frames(self) -> int:
-        """Frames after a sample's own (sample // hop_length) that its conditioning may need."""
+        """Frames after a sample's own (sample // hop_length) that it may need."""
         return max(self.frame_span((t, t + 1))[1] - 1 for t in range(self.hop_length))
 
     # --- windows ----------------------------------------------------------------------------------
@@ -110,6 +133,11 @@ class Geometry:
         receptive_field positions, its own included.
         """
         return samples[0] - self.receptive_field + 1, samples[1]
+
+    def prediction_span(self, samples: Span) -> Span:
+        """The codes that the linear predictions at input_span are computed from."""
+        first, stop = self.input_span(samples)
+        return first - self.prediction_order, stop - 1
 
     def window_frame_span(self, samples: Span) -> Span:
         """The frames handed over with a window: enough for its inputs, and as many at any start.

@@ -7,8 +7,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.settings import Command, Settings
+from mfcc_wavenet.config.settings import Settings
 
 Group = TypeVar("Group")
 GROUPS = [field.name for field in fields(Settings)]  # of conf/

@@ -5,7 +5,6 @@ and what a group can refuse by itself, with one UserError sentence when it is bu
 is checked in geometry.py.
 """
 
-import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +22,11 @@ MAX_LAYERS = 1000  # in all blocks
 MAX_FFT = 2**16  # samples, also of a window and of a hop
 MAX_SAMPLE_RATE = 768_000  # Hz
 MAX_DELTA_WIDTH = 999  # frames
-MAX_TEMPERATURE = 1e30  # of sampling, in float32
 MAX_PROCESSES = 1024  # and threads
+PREDICTIONS = ("none", "lpc")
+MAX_PREDICTION_ORDER = 64
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "step")
-MODES = ("train", "evaluate", "generate", "pin")
-WEIGHTS = ("float32", "float16", "bfloat16")
 PRECISIONS = ("float32", "bfloat16")  # of training
 
 
@@ -154,6 +152,9 @@ class WavenetSettings:
     layers_per_block: int  # dilations 1, 2, 4, ... 2 ** (layers_per_block - 1)
     kernel_size: int  # taps of a dilated layer
     speaker_channels: int  # of the speaker embedding; 0: the speaker does not condition the network
+    prediction: str  # "none", or "lpc": the network also gets each sample's linear prediction, from MFCCs and the past
+    prediction_order: int  # samples that it is a weighted sum of
+    difference_target: bool  # the network's classes are differences from the predicted code, not codes
 
     def __post_init__(self):
         if self.quantization_channels not in QUANTIZATION_CHANNELS:
@@ -166,6 +167,14 @@ class WavenetSettings:
         for name in ("blocks", "layers_per_block"):
             _at_least(1, "wavenet", name, getattr(self, name))
         _at_least(2, "wavenet", "kernel_size", self.kernel_size)
+        _one_of(PREDICTIONS, "wavenet", "prediction", self.prediction)
+        _at_least(1, "wavenet", "prediction_order", self.prediction_order)
+        _at_most(MAX_PREDICTION_ORDER, "wavenet", "prediction_order", self.prediction_order)
+        if self.difference_target and self.prediction == "none":
+            raise UserError(
+                "wavenet.difference_target is true, but wavenet.prediction is none, so there is nothing to differ "
+                "from; wavenet.prediction=lpc predicts."
+            )
         if self.layers_per_block > MAX_LAYERS_PER_BLOCK:
             raise UserError(
                 f"wavenet.layers_per_block is {self.layers_per_block}; it must be at most {MAX_LAYERS_PER_BLOCK}, "
@@ -280,55 +289,6 @@ class Settings:
     optim: OptimSettings
     train: TrainSettings
     tracking: TrackingSettings
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How codes are chosen from the logits of a free-running model, checked here."""
-
-    temperature: Any = 0.0  # float; 0: the most likely code; above: drawn from the softmax of logits / temperature
-    top_k: Any = 0  # int; codes are drawn from this many most likely ones; 0: from all
-    seed: Any = 0  # int; of the random numbers; every utterance starts its own generator from it
-
-    def __post_init__(self):
-        if not _is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:
-            raise UserError(f"temperature={self.temperature}: it must be 0 (greedy) or more, and finite.")
-        for name, zero in (("top_k", " (all codes)"), ("seed", "")):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
-                raise UserError(f"{name}={value}: it must be a whole number, 0{zero} or more.")
-        # Plain numbers, whichever were given; a top_k of all codes there can be is all.
-        object.__setattr__(self, "temperature", float(self.temperature))
-        object.__setattr__(self, "top_k", min(int(self.top_k), QUANTIZATION_CHANNELS[-1]))
-        object.__setattr__(self, "seed", int(self.seed))
-
-
-@dataclass(frozen=True)
-class Command:
-    """What to do, and with which files: the values at the top of conf/config.yaml, which define no run."""
-
-    mode: str  # one of MODES
-    checkpoint: str | None
-    name: str | None
-    runs: str
-    restart: bool
-    input: str | None
-    output: str | None
-    speaker: str | None
-    temperature: float
-    top_k: int
-    sampling_seed: int
-    device: str  # that generates
-    weights: str  # of a pinned checkpoint: one of WEIGHTS
-
-    @property
-    def sampling(self) -> Sampling:
-        """UserError where a value is out of its range."""
-        return Sampling(self.temperature, self.top_k, self.sampling_seed)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _at_least(least: int, group: str, name: str, value: int) -> None:

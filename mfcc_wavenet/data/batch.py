@@ -34,6 +34,7 @@ class Batch:
     offsets: Int[Tensor, " B"]  # int64, samples
     speakers: Int[Tensor, " B"]  # int64
     mask: Bool[Tensor, "B N"]  # False where the window sticks out of its utterance
+    predicted: Int[Tensor, "B P"] | None  # int64, codes: the linear prediction at each of the window's inputs
     after: Position  # where training stands once this batch is done
 
     def to(self, device: torch.device) -> "Batch":
@@ -59,7 +60,10 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, move) -> "Batch":
-        return Batch(*map(move, self._tensors()), after=self.after)
+        predicted = None if self.predicted is None else move(self.predicted)
+        tensors = (self.codes, self.frames, self.offsets, self.speakers, self.mask)
+        return Batch(*map(move, tensors), predicted=predicted, after=self.after)
 
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.codes, self.frames, self.offsets, self.speakers, self.mask
+    def _tensors(self) -> list[Tensor]:
+        tensors = (self.codes, self.frames, self.offsets, self.speakers, self.mask, self.predicted)
+        return [tensor for tensor in tensors if tensor is not None]

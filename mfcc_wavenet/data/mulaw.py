@@ -36,9 +36,18 @@ def decode(codes: Integer[np.ndarray, " samples"], quantization_channels: int) -
             f"with quantization_channels={quantization_channels}."
         )
     mu = quantization_channels - 1
-    companded = 2 * np.arange(quantization_channels) / mu - 1
-    levels = np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu
+    levels = _expand(2 * np.arange(quantization_channels) / mu - 1, mu)
     return levels.astype(np.float32)[codes]
+
+
+def thresholds(quantization_channels: int) -> Float64[np.ndarray, " thresholds"]:
+    """The quantization_channels - 1 amplitudes, ascending, at which encode goes from a code to the next one."""
+    mu = quantization_channels - 1
+    return _expand((2 * np.arange(1, quantization_channels) - 1) / mu - 1, mu)
+
+
+def _expand(companded: Float64[np.ndarray, " _"], mu: int) -> Float64[np.ndarray, " _"]:
+    return np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(mu)) / mu
 
 
 def silence(quantization_channels: int) -> int:

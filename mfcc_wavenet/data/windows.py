@@ -15,6 +15,7 @@ from mfcc_wavenet.config.geometry import Geometry, Span, clamped_indices
 from mfcc_wavenet.config.settings import WindowSettings
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.corpus import Corpus
+from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import silence
 from mfcc_wavenet.data.statistics import Statistics
 
@@ -30,16 +31,18 @@ class Windows:
         statistics: Statistics,
         speakers: tuple[str, ...] | None,
         seed: int,
+        linear_prediction: LinearPrediction | None,
     ):
         """speakers: the model's, whose order gives the indices, or None where it is not conditioned on them.
 
-        seed: of the order of the windows.
+        seed: of the order of the windows; linear_prediction: None where the model does without.
         """
         self.corpus = corpus
         self.geometry = geometry
         self.window = window
         self.statistics = statistics
         self.seed = seed
+        self.linear_prediction = linear_prediction
         self.speaker_index = corpus.speaker_index(speakers)
         self._drawn: dict[int, np.ndarray] = {}  # the latest epoch; a plain one, since worker processes get a pickle
 
@@ -91,7 +94,7 @@ class Windows:
 
     def assemble(self, chosen: Int[np.ndarray, "B 2"], samples: int, after: Position) -> Batch:
         """The batch of windows (utterance, first sample), each that many samples long."""
-        codes, frames, offsets, masks = [], [], [], []
+        codes, frames, offsets, masks, predicted = [], [], [], [], []
         for utterance, start in chosen.tolist():
             span = (start, start + samples)
             frame_span = self.geometry.window_frame_span(span)
@@ -100,18 +103,28 @@ class Windows:
             offsets.append(self.geometry.input_span(span)[0] - self.geometry.upsampled_span(frame_span)[0])
             time = np.arange(*span)
             masks.append((time >= 0) & (time < self.corpus.lengths[utterance]))
+            if self.linear_prediction:
+                predicted.append(self._predicted(utterance, span, frames[-1]))
         return Batch(
             codes=torch.from_numpy(np.stack(codes)),
             frames=torch.from_numpy(np.stack(frames)),
             offsets=torch.tensor(offsets),
             speakers=torch.tensor([self.speaker_index[utterance] for utterance in chosen[:, 0]]),
             mask=torch.from_numpy(np.stack(masks)),
+            predicted=torch.from_numpy(np.stack(predicted)) if self.linear_prediction else None,
             after=after,
         )
 
     def frames(self, utterance: int) -> Float32[np.ndarray, "F K"]:
         """All frames of the utterance, normalised."""
         return self._frames(utterance, (0, len(self.corpus.frames(utterance))))
+
+    def _predicted(self, utterance: int, span: Span, frames: Float32[np.ndarray, "F K"]) -> Int[np.ndarray, " P"]:
+        """The linear prediction at each input of a window; frames: those of the window."""
+        past = self._codes(utterance, self.geometry.prediction_span(span))
+        time, first_frame = np.arange(*self.geometry.input_span(span)), self.geometry.window_frame_span(span)[0]
+        nearest = self.geometry.nearest_frame(time) - first_frame
+        return self.linear_prediction.codes(past, self.linear_prediction.coefficients(frames), nearest)
 
     def _codes(self, utterance: int, span: Span) -> Int[np.ndarray, " T"]:
         """Codes of the span; silence where it lies outside the utterance."""

@@ -8,6 +8,7 @@ from jaxtyping import Float32, Integer
 from tqdm import tqdm
 
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import decode
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
@@ -29,7 +30,11 @@ def corpus_windows(checkpoint: Checkpoint) -> Windows:
     settings = checkpoint.settings
     corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
     speakers = checkpoint.speakers if settings.wavenet.speaker_channels else None
-    return Windows(corpus, checkpoint.geometry, settings.window, checkpoint.statistics, speakers, settings.train.seed)
+    statistics = checkpoint.statistics
+    linear_prediction = LinearPrediction.of(settings.features, settings.wavenet, statistics)
+    return Windows(
+        corpus, checkpoint.geometry, settings.window, statistics, speakers, settings.train.seed, linear_prediction
+    )
 
 
 def generated(
@@ -42,7 +47,7 @@ def generated(
     corpus = windows.corpus
     lengths = [min(corpus.lengths[utterance], max_samples or corpus.samples) for utterance in utterances]
     with tqdm(total=sum(lengths), desc="generating", unit="sample", leave=False, disable=None) as bar:
-        return Generator(model).generate_all(
+        return Generator(model, linear_prediction=windows.linear_prediction).generate_all(
             [windows.frames(utterance) for utterance in utterances],
             [windows.speaker_index[utterance] for utterance in utterances],
             lengths,

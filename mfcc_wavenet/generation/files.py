@@ -13,9 +13,9 @@ import soundfile
 from jaxtyping import Integer
 from tqdm import tqdm
 
+from mfcc_wavenet.config.command import Command, Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import identities, owned, refuse_overwriting, replacing
-from mfcc_wavenet.config.settings import Command, Sampling
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.generation.inputs import Utterance, find_inputs, output_paths, read_utterances
 from mfcc_wavenet.generation.inverter import Inverter

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.geometry import Span, clamped_indices
-from mfcc_wavenet.config.settings import Sampling
+from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import code_type, silence
 from mfcc_wavenet.generation.cpu.barrier import partition
 from mfcc_wavenet.generation.cpu.conditioning import Conditioner
 from mfcc_wavenet.generation.cpu.gemm import PANEL
-from mfcc_wavenet.generation.cpu.packed_weights import pack_weights
-from mfcc_wavenet.generation.cpu.sample_loop import Buffers, sample_loop
+from mfcc_wavenet.generation.cpu.packed_weights import pack_embedding, pack_weights
+from mfcc_wavenet.generation.cpu.sample_loop import Buffers, Prediction, sample_loop
 from mfcc_wavenet.generation.cpu.threads import WorkerThreads
 from mfcc_wavenet.generation.gpu.sample_loop import SampleLoop
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
@@ -44,13 +45,26 @@ class Generator:
     Its threads are started when they are first needed, and end when it is garbage-collected.
     """
 
-    def __init__(self, model: MfccInverter, num_threads: int | None = None, device: torch.device = CPU):
+    def __init__(
+        self,
+        model: MfccInverter,
+        num_threads: int | None = None,
+        linear_prediction: LinearPrediction | None = None,
+        device: torch.device = CPU,
+    ):
         """num_threads: threads that work on one batch together; None: torch's, or 1 where the network is too small.
 
-        With 1, several batches are generated at the same time, each on one of torch's threads. device: where the loop
-        over samples runs, a CPU or a CUDA device; on the latter, num_threads are those that prepare conditioning.
+        With 1, several batches are generated at the same time, each on one of torch's threads. linear_prediction: with
+        the statistics that the model's frames are normalised by. device: where the loop over samples runs, a CPU or a
+        CUDA device; on the latter, num_threads are those that prepare conditioning. ValueError where the model takes
+        linear prediction and it is None, or the other way round; UserError where the device cannot generate the model.
         """
+        embedding = model.wavenet.prediction
+        if (embedding is None) != (linear_prediction is None):
+            raise ValueError("linear_prediction must be given for a network that takes it, and for no other")
         self.model = model
+        self.linear_prediction = linear_prediction
+        self.prediction_embedding = None if embedding is None else pack_embedding(embedding)
         self.on_gpu = SampleLoop(model.wavenet, device) if device.type == "cuda" else None
         self.num_threads = num_threads or (
             torch.get_num_threads() if self.on_gpu else choose_num_threads(model.wavenet)
@@ -155,8 +169,9 @@ class StreamState:
         self.sampling = sampling
         self.position = 0  # samples that have been generated
         self.random = [np.random.default_rng(sampling.seed) for _ in speakers]
+        order = generator.linear_prediction.order if generator.linear_prediction else 1
         quantization_channels = generator.model.wavenet.embedding.num_embeddings
-        self.last = np.full(len(speakers), silence(quantization_channels))  # (B,) codes, those before position
+        self.past = np.full((len(speakers), order), silence(quantization_channels))  # codes, those before position
         self.run = (generator.on_gpu.start if generator.on_gpu else partial(_OnCpu, generator))(len(speakers))
 
     def generate(
@@ -181,10 +196,30 @@ class StreamState:
         upsampled = parallel_map(generator.conditioner, frames, speakers, spans.values())
         for index, of_utterance in zip(spans, upsampled):
             conditioning[: len(of_utterance), index] = of_utterance
-        codes = self.run(self.last, first, conditioning, uniforms, self.sampling)
-        self.last = codes[:, -1].copy()
+        prediction = self._prediction((first, stop), dict(zip(spans, frames)))
+        codes = self.run(self.past, first, conditioning, prediction, uniforms, self.sampling)
+        self.past = np.hstack([self.past, codes])[:, -self.past.shape[1] :]
         start, self.position = self.position, stop
         return [codes[index, start - first : max(end, start) - first] for index, end in enumerate(ends)]
+
+    def _prediction(self, span: Span, frames: dict[int, Float[np.ndarray, "_ K"]]) -> Prediction | None:
+        """For the positions of a span, from the frames of the incomplete utterances, by their indices."""
+        linear_prediction, geometry = self.generator.linear_prediction, self.generator.model.geometry
+        if linear_prediction is None:
+            return None
+        start, stop = geometry.nearest_frame(span[0]), geometry.nearest_frame(span[1] - 1) + 1
+        coefficients = np.zeros((len(self.speakers), stop - start, linear_prediction.order))
+        skipped = start - geometry.frame_span(span)[0]
+        for index, of_utterance in frames.items():
+            known = linear_prediction.coefficients(of_utterance[skipped : skipped + stop - start])
+            coefficients[index, : len(known)] = known
+        return Prediction(
+            coefficients,
+            geometry.nearest_frame(np.arange(*span)) - start,
+            self.generator.prediction_embedding,
+            linear_prediction.levels,
+            linear_prediction.thresholds,
+        )
 
 
 class _OnCpu:
@@ -214,21 +249,25 @@ class _OnCpu:
 
     def __call__(
         self,
-        last: Int[np.ndarray, " B"],
+        past: Int[np.ndarray, "B order"],
         first: int,
         conditioning: Float[np.ndarray, "positions B D"],
+        prediction: Prediction | None,
         uniforms: Float[np.ndarray, "B positions"],
         sampling: Sampling,
     ) -> Int[np.ndarray, "B positions"]:
-        """The codes of the positions from first on, 0 where that is negative."""
-        generator, codes = self.generator, np.zeros(uniforms.shape, np.int64)
+        """The codes of the positions from first on, silence where that is negative; past: codes before those."""
+        generator = self.generator
+        codes = np.full(uniforms.shape, silence(len(generator.weights[0].embedding)))
 
         def run(thread_id: int) -> None:
             sample_loop(
                 codes,
-                last,
+                past,
                 first,
                 conditioning.reshape(-1, conditioning.shape[-1]),
+                prediction,
+                generator.model.wavenet.difference_target,
                 uniforms,
                 np.float32(sampling.temperature),
                 sampling.top_k,

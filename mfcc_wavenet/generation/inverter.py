@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float32, Integer
 
 from mfcc_wavenet.config import experiments
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import checkpoint_file
 from mfcc_wavenet.config.geometry import Span, clamped_indices
-from mfcc_wavenet.config.settings import Sampling
 from mfcc_wavenet.data import mfcc as front_end
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.front_ends import MIN_FRAMES, refuse_foreign
+from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.generation.arguments import float_array, is_several, lengths_of, sample_rate_hz, shown, wav_array
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -56,7 +57,8 @@ class Inverter:
         self.statistics = checkpoint.statistics
         model = checkpoint.model()
         self.geometry = model.geometry
-        self.generator = Generator(model, device=_checked_device(device))
+        linear_prediction = LinearPrediction.of(self.settings.features, self.settings.wavenet, self.statistics)
+        self.generator = Generator(model, linear_prediction=linear_prediction, device=_checked_device(device))
 
     @classmethod
     def from_checkpoint(cls, path: Annotated[Any, str | Path], device: Name = "cpu") -> "Inverter":

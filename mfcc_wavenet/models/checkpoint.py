@@ -177,8 +177,9 @@ def _from_1_to_2(content: dict[str, Any]) -> None:
 
 
 def _from_2_to_3(content: dict[str, Any]) -> None:
-    """New settings: what they were before they could be set."""
+    """New settings: what was done before they could be set."""
     content["settings"]["train"] |= {"precision": "float32", "compile": False}
+    content["settings"]["wavenet"] |= {"prediction": "none", "prediction_order": 16, "difference_target": False}
 
 
 UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3}  # by the format that they start from

@@ -38,7 +38,7 @@ class MfccInverter(Model):
     def run(self, batch: Batch) -> Predictions:
         past, target = batch.codes[:, :-1], batch.codes[:, self.geometry.receptive_field :]
         frames = jitter(batch.frames, self.jitter) if self.training and self.jitter else batch.frames
-        logits = self(past, self.encode(frames), batch.offsets, batch.speakers)
+        logits = self(past, self.encode(frames), batch.offsets, batch.speakers, batch.predicted)
         return Predictions(logits.transpose(1, 2), target, batch.mask)
 
     def encode(self, frames: Float[Tensor, "B F K"]) -> Float[Tensor, "B F K"]:
@@ -50,6 +50,7 @@ class MfccInverter(Model):
             "upsampling": [self.upsampling],
             "speaker": [self.speaker] if self.speaker else [],
             "embedding": [self.wavenet.embedding],
+            "prediction": [self.wavenet.prediction] if self.wavenet.prediction else [],
             "layers": [self.wavenet.layers],
             "head": [self.wavenet.skip, self.wavenet.post, self.wavenet.logits],
         }
@@ -61,10 +62,14 @@ class MfccInverter(Model):
         frames: Float[Tensor, "B F K"],
         offsets: Int[Tensor, " B"],
         speakers: Int[Tensor, " B"],
+        predicted: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B N Q"]:
-        """Logits of every position that has its whole receptive field before it: N = T + 1 - receptive_field."""
+        """Logits of every position that has its whole receptive field before it: N = T + 1 - receptive_field.
+
+        predicted: the linear prediction at each position, for a network that takes it.
+        """
         conditioning = self.conditioning(frames, offsets, past.shape[1], speakers)
-        return self.wavenet(past, conditioning, past.shape[1] + 1 - self.geometry.receptive_field)
+        return self.wavenet(past, conditioning, past.shape[1] + 1 - self.geometry.receptive_field, predicted)
 
     def conditioning(
         self, frames: Float[Tensor, "B F K"], offsets: Int[Tensor, " B"], samples: int, speakers: Int[Tensor, " B"]

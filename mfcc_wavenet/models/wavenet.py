@@ -48,7 +48,10 @@ class WaveNet(nn.Module):
 
     def __init__(self, settings: WavenetSettings, dilations: tuple[int, ...], conditioning_channels: int):
         super().__init__()
-        self.embedding = Embedding(settings.quantization_channels, settings.residual_channels)
+        codes, channels = settings.quantization_channels, settings.residual_channels
+        self.embedding = Embedding(codes, channels)
+        self.prediction = None if settings.prediction == "none" else Embedding(codes, channels)
+        self.difference_target = settings.difference_target
         self.layers = nn.ModuleList(
             GatedLayer(settings, dilation, conditioning_channels, last=layer == len(dilations))
             for layer, dilation in enumerate(dilations, start=1)
@@ -58,17 +61,32 @@ class WaveNet(nn.Module):
         self.logits = nn.Linear(settings.post_channels, settings.quantization_channels)
 
     def forward(
-        self, codes: Int[Tensor, "B T"], conditioning: Float[Tensor, "B T C"], predictions: int
+        self,
+        codes: Int[Tensor, "B T"],
+        conditioning: Float[Tensor, "B T C"],
+        predictions: int,
+        predicted: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B N Q"]:
         """Logits (B, N, Q) of the last N = predictions positions.
 
-        codes: (B, T), at each position the code of the sample before it; conditioning: (B, T, C).
+        codes: (B, T), at each position the code of the sample before it; conditioning: (B, T, C); predicted: (B, T), at
+        each position the code that linear prediction gives its sample, for a network that takes it.
         T is N plus the receptive field minus 1; the earlier positions are context only.
         """
         x = self.embedding(codes)  # B, T, C
+        if self.prediction is not None:
+            x = x + self.prediction(predicted)
         gated = []
         for layer in self.layers:
             x, z = layer(x, conditioning)
             gated.append(z[:, -predictions:])
         skip = self.skip(torch.cat(gated, dim=-1))  # B, N, S
-        return self.logits(torch.relu(self.post(torch.relu(skip))))
+        logits = self.logits(torch.relu(self.post(torch.relu(skip))))
+        return _rotated(logits, predicted[:, -predictions:]) if self.difference_target else logits
+
+
+def _rotated(logits: Float[Tensor, "B N Q"], predicted: Int[Tensor, "B N"]) -> Float[Tensor, "B N Q"]:
+    """Logits of each difference from a predicted code, modulo Q, as logits of each code."""
+    channels = logits.shape[-1]
+    codes = torch.arange(channels, device=logits.device)
+    return logits.gather(-1, (codes - predicted[..., None]) % channels)

@@ -18,6 +18,7 @@ from mfcc_wavenet.config.parse import plain, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import refuse_too_large, sizes, training_bytes
 from mfcc_wavenet.data.batch import Batch, Position
+from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.free_running import first_utterances
@@ -79,8 +80,9 @@ class Chassis:
         self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(self.corpus.speakers)))
         self.statistics = checkpoint.statistics if checkpoint else self.corpus.statistics
         speakers = self.speakers if settings.wavenet.speaker_channels else None
+        prediction = LinearPrediction.of(settings.features, settings.wavenet, self.statistics)
         self.windows = Windows(
-            self.corpus, self.geometry, settings.window, self.statistics, speakers, settings.train.seed
+            self.corpus, self.geometry, settings.window, self.statistics, speakers, settings.train.seed, prediction
         )
         self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
         self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None

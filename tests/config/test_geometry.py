@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given
-from support.architectures import FEATURES, examples, random_type_checks
+from support.architectures import FEATURES, PLAIN, examples, random_type_checks
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.geometry import Geometry
@@ -147,12 +147,25 @@ def test_windows_stack(geometry, start, length):
 # ---------------------------------------------------------------------------------- contradictions
 
 
+@examples(100)
+@given(geometry=geometries(), sample=st.integers(-100, 300))
+def test_the_nearest_frame_is_the_nearest(geometry, sample):
+    """Its centre; of two the earlier one. It is among the frames of the sample, if the model predicts linearly."""
+    centres = {frame: frame * geometry.hop_length for frame in range(-110, 310)}
+    nearest = min(centres, key=lambda frame: (abs(centres[frame] - sample), frame))
+    assert geometry.nearest_frame(sample) == nearest
+    predicting = dataclasses.replace(geometry, prediction_order=4)
+    span = predicting.frame_span((sample, sample + 1))
+    assert covers(span, geometry.frame_span((sample, sample + 1))) and covers(span, (nearest, nearest + 1))
+    assert nearest <= sample // geometry.hop_length + predicting.lookahead_frames
+
+
 def geometry_of(**changes) -> Geometry:
     """The geometry of settings that are sound but for the changes."""
     groups = [
         FEATURES,
         UpsamplingSettings((4,), 3, strides=(4, 4), kernel_sizes=(4, 8), channels=4, jitter=0.0),
-        WavenetSettings(256, 4, 4, 4, 4, blocks=2, layers_per_block=3, kernel_size=2, speaker_channels=0),
+        WavenetSettings(256, 4, 4, 4, 4, blocks=2, layers_per_block=3, kernel_size=2, speaker_channels=0, **PLAIN),
     ]
     known = [{field.name for field in dataclasses.fields(group)} for group in groups]
     fitting = [{name: changes[name] for name in names & changes.keys()} for names in known]
@@ -164,6 +177,10 @@ def geometry_of(**changes) -> Geometry:
     [
         ({"strides": (4, 5), "kernel_sizes": (4, 8)}, ["upsampling.strides [4, 5]", "20", "hop_length", "16"]),
         ({"hop_length": 20}, ["upsampling.strides [4, 4]", "16", "features.hop_length", "20"]),
+        (
+            {"prediction": "lpc", "prediction_order": 33},
+            ["wavenet.prediction_order", "33", "features.n_fft", "64", "32"],
+        ),
     ],
 )
 def test_a_contradiction_between_groups_is_one_sentence(mistake, named):

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from support.settings import ROOT, compose_settings
 
 from mfcc_wavenet.config import experiments
+from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.parse import near, parse, parse_group, plain
-from mfcc_wavenet.config.settings import Command, OptimSettings, TrackingSettings, UpsamplingSettings
+from mfcc_wavenet.config.settings import OptimSettings, TrackingSettings, UpsamplingSettings
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
 DEFAULTS = plain(compose_settings())

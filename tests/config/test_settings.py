@@ -10,8 +10,8 @@ from hypothesis import given
 from support.architectures import examples
 from support.settings import compose_settings
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.settings import Sampling
 
 DEFAULTS = compose_settings("optim.warmup_steps=10", "optim.decay_steps=110", "features.n_fft=512")
 
@@ -89,6 +89,10 @@ def test_upsampling(mistake, named):
         ({"gate_channels": 0}, ["wavenet.gate_channels", "0", "at least 1"]),
         ({"quantization_channels": 1}, ["wavenet.quantization_channels", "is 1", "2 to 65536"]),
         ({"quantization_channels": 65537}, ["wavenet.quantization_channels", "is 65537", "2 to 65536"]),
+        ({"prediction": "ltp"}, ["wavenet.prediction", "ltp", "none, lpc"]),
+        ({"prediction_order": 0}, ["wavenet.prediction_order", "0", "at least 1"]),
+        ({"prediction_order": 65}, ["wavenet.prediction_order", "65", "at most 64"]),
+        ({"difference_target": True}, ["wavenet.difference_target", "true", "prediction is none", "prediction=lpc"]),
     ],
 )
 def test_wavenet(mistake, named):

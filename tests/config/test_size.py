@@ -18,7 +18,7 @@ DEFAULTS = compose_settings()
 
 @random_type_checks
 @examples(40)
-@given(architecture=architectures(speaker_channels=(0, 3)))
+@given(architecture=architectures(speaker_channels=(0, 3), predictions=("none", "lpc")))
 def test_weights_are_counted_as_the_model_has_them(architecture):
     settings = replace(DEFAULTS, features=FEATURES, upsampling=architecture.upsampling, wavenet=architecture.wavenet)
     geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)

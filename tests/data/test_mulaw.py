@@ -9,7 +9,7 @@ import torchaudio
 from hypothesis import given
 from support.architectures import examples
 
-from mfcc_wavenet.data.mulaw import code_type, decode, encode, silence
+from mfcc_wavenet.data.mulaw import code_type, decode, encode, silence, thresholds
 from mfcc_wavenet.data.sources import PACKAGE
 
 CHANNELS = st.integers(2, 65536) | st.sampled_from([2, 3, 255, 256, 257, 65535, 65536])
@@ -98,3 +98,13 @@ def test_hours_are_encoded_as_their_parts_are():
     wav = np.tile(speech(), 20)
     parts = np.split(wav, [1, 300_001, 300_002, len(wav) - 7])
     np.testing.assert_array_equal(encode(wav, 256), np.concatenate([encode(part, 256) for part in parts]))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 256, 65536])
+def test_thresholds_are_where_the_code_changes(channels):
+    """Just below one there is the code of its index, just above it the next one."""
+    changes = thresholds(channels)
+    assert len(changes) == channels - 1 and (np.diff(changes) > 0).all()
+    gap = np.diff(changes, prepend=-1, append=1).min() / 100
+    np.testing.assert_array_equal(encode(changes - gap, channels), np.arange(channels - 1))
+    np.testing.assert_array_equal(encode(changes + gap, channels), np.arange(1, channels))

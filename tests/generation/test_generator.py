@@ -16,6 +16,7 @@ from support.architectures import (
     ARCHITECTURE,
     FEATURES,
     LENGTHS,
+    PLAIN,
     Architecture,
     architectures,
     examples,
@@ -24,8 +25,9 @@ from support.architectures import (
     windows,
 )
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.geometry import clamped_indices
-from mfcc_wavenet.config.settings import Sampling, UpsamplingSettings, WavenetSettings, WindowSettings
+from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings, WindowSettings
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, GREEDY, MAX_BATCH_SIZE, Generator, StreamState
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
@@ -40,7 +42,9 @@ SAMPLINGS = st.sampled_from([Sampling(temperature, seed=1) for temperature in (0
 def wide_model() -> MfccInverter:
     return Architecture(
         UpsamplingSettings((8,), 3, strides=(16,), kernel_sizes=(16,), channels=6, jitter=0.0),
-        WavenetSettings(70, 150, 140, 70, 130, blocks=1, layers_per_block=3, kernel_size=2, speaker_channels=2),
+        WavenetSettings(
+            70, 150, 140, 70, 130, blocks=1, layers_per_block=3, kernel_size=2, speaker_channels=2, **PLAIN
+        ),
         WindowSettings(samples=20, batch_size=3),
     ).model()
 

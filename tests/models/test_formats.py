@@ -18,8 +18,9 @@ def test_the_pinned_checkpoint_of_format_1_loads():
     assert content_of(path)["format"] == "mfcc_wavenet checkpoint 1"
     assert digest(path) == "4f9527c81d6bfae0ab3c4e03b01061d6ab1949184407ba76065f00bae28df3a0"
     loaded = load(path)
-    assert loaded.settings.train.max_bad_steps == 5 and loaded.training is None
+    assert loaded.settings.train.max_bad_steps == 5 and loaded.settings.wavenet.prediction == "none"
     assert loaded.settings.train.precision == "float32" and not loaded.settings.train.compile
+    assert loaded.training is None
     assert loaded.model().geometry.receptive_field == 63
 
 

@@ -22,7 +22,8 @@ from mfcc_wavenet.config.settings import (
     WindowSettings,
 )
 from mfcc_wavenet.data.corpus import Corpus
-from mfcc_wavenet.data.mulaw import silence
+from mfcc_wavenet.data.linear_prediction import LinearPrediction
+from mfcc_wavenet.data.mulaw import decode, encode, silence
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.sources import PACKAGE
 from mfcc_wavenet.data.windows import Windows
@@ -39,6 +40,7 @@ FEATURES = FeatureSettings(
     delta_width=3,
     backend="librosa",
 )
+PLAIN = {"prediction": "none", "prediction_order": 16, "difference_target": False}
 FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
 STRIDES = [(16,), (4, 4), (2, 8), (8, 1, 2)]  # that multiply to the hop length
 SPEAKERS = ("first", "second")
@@ -82,14 +84,17 @@ class Architecture:
 # A fixed one: it sees 15 samples, its kernels overlap, frames jitter in training, and it knows who speaks.
 ARCHITECTURE = Architecture(
     UpsamplingSettings((8,), 3, strides=(4, 4), kernel_sizes=(4, 9), channels=6, jitter=0.5),
-    WavenetSettings(6, 8, 8, 16, 16, blocks=2, layers_per_block=3, kernel_size=2, speaker_channels=2),
+    WavenetSettings(6, 8, 8, 16, 16, blocks=2, layers_per_block=3, kernel_size=2, speaker_channels=2, **PLAIN),
     WindowSettings(samples=20, batch_size=3),
 )
 
 
 # What a relu cuts is drawn wide, so that it never cuts everything.
 @st.composite
-def architectures(draw, quantization_channels=(4, 300), speaker_channels=(0, 2), jitter=0.0) -> Architecture:
+def architectures(
+    draw, quantization_channels=(4, 300), speaker_channels=(0, 2), jitter=0.0, predictions=("none",)
+) -> Architecture:
+    prediction = draw(st.sampled_from(predictions))
     strides = draw(st.sampled_from(STRIDES))
     channels = st.integers(1, 6)
     upsampling = UpsamplingSettings(
@@ -110,6 +115,9 @@ def architectures(draw, quantization_channels=(4, 300), speaker_channels=(0, 2),
         layers_per_block=draw(st.integers(1, 3)),
         kernel_size=draw(st.integers(2, 3)),
         speaker_channels=draw(st.sampled_from(speaker_channels)),
+        prediction=prediction,
+        prediction_order=draw(st.integers(1, 20)) if prediction == "lpc" else 16,
+        difference_target=prediction == "lpc" and draw(st.booleans()),
     )
     window = WindowSettings(samples=draw(st.integers(1, 60)), batch_size=draw(st.integers(1, 4)))
     uneven = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)
@@ -133,16 +141,31 @@ def corpus(quantization_channels: int = 300, lengths: tuple[int, ...] = LENGTHS)
 
 def windows(architecture: Architecture, seed: int = 0, lengths: tuple[int, ...] = LENGTHS) -> Windows:
     sound = corpus(architecture.wavenet.quantization_channels, lengths)
-    return Windows(sound, architecture.geometry, architecture.window, sound.statistics, SPEAKERS, seed)
+    linear_prediction = linear_predictor(architecture, lengths)
+    return Windows(
+        sound, architecture.geometry, architecture.window, sound.statistics, SPEAKERS, seed, linear_prediction
+    )
+
+
+def linear_predictor(architecture: Architecture, lengths: tuple[int, ...] = LENGTHS) -> LinearPrediction | None:
+    sound = corpus(architecture.wavenet.quantization_channels, lengths)
+    return LinearPrediction.of(FEATURES, architecture.wavenet, sound.statistics)
 
 
 @torch.no_grad()
-def whole_utterance(model: MfccInverter, codes: np.ndarray, frames: np.ndarray, speaker: int) -> torch.Tensor:
+def whole_utterance(
+    model: MfccInverter,
+    codes: np.ndarray,
+    frames: np.ndarray,
+    speaker: int,
+    linear_prediction: LinearPrediction | None = None,
+) -> torch.Tensor:
     """Logits (N, Q) of every sample of an utterance, with no windows and no cache: the definition.
 
     codes: (N,), of which the last is not looked at; frames: (F, K), normalised. Both go on beyond
     their ends as they are defined to: silence before the first sample, the edge frames for ever.
     """
+    unpadded = frames
     geometry = model.geometry
     before = np.full(geometry.receptive_field, silence(model.wavenet.embedding.num_embeddings))
     past = torch.from_numpy(np.concatenate([before, codes[:-1]]).astype(np.int64))[None]
@@ -151,4 +174,26 @@ def whole_utterance(model: MfccInverter, codes: np.ndarray, frames: np.ndarray, 
     first = 1 - geometry.receptive_field  # the position that reads the first of these codes: the one after it
     offset = first - geometry.upsampled_span((-more, frames.shape[1] - more))[0]
     dtype = next(model.parameters()).dtype
-    return model(past, frames.to(dtype), torch.tensor([offset]), torch.tensor([speaker]))[0]
+    predicted = None
+    if linear_prediction:
+        time = np.arange(first, len(codes))
+        predicted = torch.from_numpy(linear_predictions(linear_prediction, geometry, codes, unpadded, time))[None]
+    return model(past, frames.to(dtype), torch.tensor([offset]), torch.tensor([speaker]), predicted)[0]
+
+
+def linear_predictions(
+    linear_prediction: LinearPrediction, geometry: Geometry, codes: np.ndarray, frames: np.ndarray, time: np.ndarray
+) -> np.ndarray:
+    """The code of p_t at each of these times, in plain numpy, from all codes and normalised frames of an utterance."""
+    quantization_channels = len(linear_prediction.levels)
+    before = np.full(linear_prediction.order - min(time[0], 0), silence(quantization_channels))
+    amplitudes = decode(np.concatenate([before, codes]), quantization_channels).astype(np.float64)
+    predicted = []
+    for t in time:
+        nearest = np.clip(-(-(2 * t - geometry.hop_length) // (2 * geometry.hop_length)), 0, len(frames) - 1)
+        (a,) = linear_prediction.coefficients(frames[nearest][None])
+        p = 0.0
+        for lag, weight in enumerate(a, start=1):
+            p += weight * amplitudes[len(before) + t - lag]
+        predicted.append(encode(np.array([p]), quantization_channels)[0])
+    return np.array(predicted, np.int64)

@@ -10,10 +10,12 @@ from pathlib import Path
 from numba import njit
 from numba.core.caching import FunctionCache
 
+PACKAGE = Path(__file__).parents[2]
 # All files whose code numba compiles: any function of one may be inlined into a function of another.
-COMPILED_FILES = ("barrier.py", "gemm.py", "sample_loop.py")
+COMPILED_FILES = tuple(f"generation/cpu/{name}.py" for name in ("barrier", "gemm", "sample_loop"))
+COMPILED_FILES += ("data/linear_prediction.py",)
 
-_digest = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in COMPILED_FILES)).hexdigest()
+_digest = hashlib.sha256(b"".join((PACKAGE / name).read_bytes() for name in COMPILED_FILES)).hexdigest()
 
 
 def compiled(function):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mfcc_wavenet.generation.cpu.barrier import partition
@@ -61,7 +61,7 @@ def pack_weights(wavenet: WaveNet, thread_id: int = 0, num_threads: int = 1) -> 
     skip = _zero_padded(wavenet.skip.weight.unflatten(1, (len(layers), gate_channels)), HALF_PANEL, axis=-1)
     dilations = np.array([layer.dilation for layer in layers])
     return Weights(
-        embedding=_zero_padded(wavenet.embedding.weight, PANEL, axis=1).numpy(),
+        embedding=pack_embedding(wavenet.embedding),
         **_in_order_of_use(
             conditioning=pack(conditioning.flatten(0, 1).numpy()),
             gates=pack(taps.unflatten(-1, (kernel_size, channels)).movedim(-2, 1).numpy()),
@@ -77,6 +77,11 @@ def pack_weights(wavenet: WaveNet, thread_id: int = 0, num_threads: int = 1) -> 
         dilations=dilations,
         ring_starts=np.cumsum([0, *((kernel_size - 1) * dilations + 1)]),
     )
+
+
+def pack_embedding(embedding: nn.Embedding) -> Float32[np.ndarray, "Q CP"]:
+    """All of it, which every thread reads."""
+    return _zero_padded(embedding.weight.detach().cpu().clone(), PANEL, axis=1).numpy()
 
 
 def _in_order_of_use(

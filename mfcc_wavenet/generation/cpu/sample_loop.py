@@ -7,12 +7,13 @@ on any number of threads, to the last bit of every logit.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from mfcc_wavenet.data.linear_prediction import predict
 from mfcc_wavenet.generation.cpu.barrier import barrier_wait, partition
 from mfcc_wavenet.generation.cpu.gemm import HALF_PANEL, PANEL, gemm
 from mfcc_wavenet.generation.cpu.gemm import fused_multiply_add as fma
@@ -23,6 +24,16 @@ LOG2_E = np.float32(1.4426950408889634)
 LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 # Beyond +-60, e^-2x and e^-x leave tanh and the sigmoid at what they are in float32 at 60.
 MAX_EXPONENT = np.float32(60)
+
+
+class Prediction(NamedTuple):
+    """Linear prediction of a batch for the positions of one call; all threads share it. Letters as in Weights."""
+
+    coefficients: Float64[np.ndarray, "B F order"]
+    nearest: Int64[np.ndarray, " positions"]  # the row of coefficients that each position takes
+    embedding: Float32[np.ndarray, "Q CP"]  # of the predicted code
+    levels: Float64[np.ndarray, " Q"]  # the amplitude of each code
+    thresholds: Float64[np.ndarray, " Q-1"]  # the amplitudes at which the code changes
 
 
 class Buffers(NamedTuple):
@@ -99,6 +110,16 @@ def _sample_from_logits(logits, temperature, top_k, uniform):
 
 
 @njit(forceinline=True)
+def _rotate(logits, differences, predicted):
+    """Logits of each difference from the predicted code, modulo Q, to logits of each code."""
+    kept = len(logits) - predicted
+    for difference in range(kept):  # a loop: slices that are assigned are checked for overlap
+        logits[predicted + difference] = differences[difference]
+    for code in range(predicted):
+        logits[code] = differences[kept + code]
+
+
+@njit(forceinline=True)
 def _ring_position(weights, layer, time):
     """Where the input that a layer had at that time is in Buffers.ring_buffers."""
     start = weights.ring_starts[layer]
@@ -127,15 +148,30 @@ def _add_tap(activations, weights, ring_buffers, layer, tap, time):
 
 @compiled
 def sample_loop(
-    codes, last, first, conditioning, uniforms, temperature, top_k, weights, buffers, projection, thread_id, num_threads
+    codes,
+    past,
+    first,
+    conditioning,
+    prediction,
+    difference_target,
+    uniforms,
+    temperature,
+    top_k,
+    weights,
+    buffers,
+    projection,
+    thread_id,
+    num_threads,
 ):
     """Fills in the codes of the positions from first on. Every thread calls it, with its own thread_id.
 
     codes: (B, positions); those at negative positions are the silence before the utterance, which only has to pass
-    through the network, and stay as they are; last: (B,), the codes before the first position; conditioning: (positions
-    * B, channels); uniforms: (B, positions), random numbers in [0, 1). weights and projection are this thread's;
-    projection: (rows, layers, rows of gates), workspace for the precomputed conditioning projection of a few positions
-    (nv-wavenet's L), rows being a multiple of B.
+    through the network, and stay as they are; past: (B, order or 1), the codes before the first position; conditioning:
+    (positions * B, channels); prediction: None where the network does without, for which the loop is compiled apart;
+    difference_target: whether the logits are those of differences from the predicted codes; uniforms: (B, positions),
+    random numbers in [0, 1). weights and projection are this thread's; projection: (rows, layers, rows of gates),
+    workspace for the precomputed conditioning projection of a few positions (nv-wavenet's L), rows being a multiple of
+    B.
     """
     weights, buffers = _without_reference_counts(weights), _without_reference_counts(buffers)
     conditioning, uniforms, projection = _without_reference_counts((conditioning, uniforms, projection))
@@ -147,12 +183,26 @@ def sample_loop(
     first_channel = partition(buffers.ring_buffers.shape[2] // PANEL, thread_id, num_threads)[0] * PANEL
     channels = slice(first_channel, first_channel + weights.residuals.shape[1] * PANEL)  # this thread's
     first_gate = partition(buffers.gated.shape[2] // HALF_PANEL, thread_id, num_threads)[0] * HALF_PANEL
-    last = last.copy()
+    last = past[:, -1].copy()
+    if prediction is not None:
+        tables = _without_reference_counts(prediction)  # not assigned to itself: that would hide its type
+        order = past.shape[1]
+        amplitudes = np.empty((batch_size, order + positions))
+        for utterance in range(batch_size):
+            for lag in range(order):
+                amplitudes[utterance, lag] = tables.levels[past[utterance, lag]]
+        predicted, rotated = np.empty_like(last), np.empty(quantization_channels, np.float32)
     for position in range(positions):
         time = first + position
         inputs = buffers.ring_buffers[_ring_position(weights, 0, time)]
         for utterance in range(batch_size):
             inputs[utterance, channels] = weights.embedding[last[utterance], channels]
+            if prediction is not None:
+                amplitudes[utterance, order + position - 1] = tables.levels[last[utterance]]
+                coefficients = tables.coefficients[utterance, tables.nearest[position]]
+                predicted[utterance] = predict(amplitudes[utterance], order + position, coefficients, tables.thresholds)
+                for channel in range(channels.start, channels.stop):
+                    inputs[utterance, channel] += tables.embedding[predicted[utterance], channel]
         row = position * batch_size % projection_rows
         if row == 0:
             upcoming = conditioning[position * batch_size :][:projection_rows]
@@ -185,6 +235,10 @@ def sample_loop(
         barrier_wait(buffers.arrival_count, num_threads)
         for utterance in range(batch_size):
             logits = buffers.logits[utterance, :quantization_channels]
+            if prediction is not None:  # noqa: SIM102 (only as a condition of its own it is decided by the type)
+                if difference_target:
+                    _rotate(rotated, logits, predicted[utterance])
+                    logits = rotated
             last[utterance] = _sample_from_logits(logits, temperature, top_k, uniforms[utterance, position])
         if thread_id == 0:
             codes[:, position] = last

@@ -9,8 +9,8 @@ from jaxtyping import Float, Float32, Int, Int32
 from torch import Tensor
 from torch.utils import cpp_extension
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.settings import Sampling
 from mfcc_wavenet.generation.gpu.weights import FLOAT4, Weights, pack_weights
 from mfcc_wavenet.models.float32 import float32_products
 from mfcc_wavenet.models.wavenet import WaveNet
@@ -25,7 +25,9 @@ class SampleLoop:
     """A WaveNet on a GPU that generates codes from conditioning; float32, like the CPU's loop."""
 
     def __init__(self, wavenet: WaveNet, device: torch.device):
-        """UserError if a block's shared memory does not hold the activations of a sample."""
+        """UserError for linear prediction, and if a block's shared memory does not hold the activations of a sample."""
+        if wavenet.prediction is not None:
+            raise UserError("A network with linear prediction is generated on a processor; device=cpu does so.")
         self.device = device
         self.weights, self.projection = pack_weights(wavenet, device)
         self.sizes = sizes(self.weights, wavenet.layers[0].kernel_size)
@@ -50,15 +52,16 @@ class SampleLoop:
     def __call__(
         self,
         ring_buffers: Float32[Tensor, "B ring_positions C"],
-        last: Int[np.ndarray, " B"],
+        past: Int[np.ndarray, "B order"],
         first: int,
         conditioning: Float[np.ndarray, "positions B D"],
+        prediction: None,
         uniforms: Float[np.ndarray, "B positions"],
         sampling: Sampling,
     ) -> Int32[np.ndarray, "B positions"]:
         """The codes of the positions from first on, 0 where that is negative; the ring buffers are brought up to date.
 
-        last: the codes before the first position; uniforms: random numbers in [0, 1).
+        past: the codes before the first position; uniforms: random numbers in [0, 1).
         """
         positions, batch_size, _ = conditioning.shape
         with torch.cuda.device(self.device), float32_products(self.device):
@@ -71,7 +74,7 @@ class SampleLoop:
                 block=(THREADS, 1, 1),
                 args=[
                     *self.weights, projected, torch.from_numpy(uniforms).to(self.device), ring_buffers,
-                    torch.from_numpy(last).int().to(self.device), codes, *self.sizes, positions, first,
+                    torch.from_numpy(past[:, -1]).int().to(self.device), codes, *self.sizes, positions, first,
                     float(sampling.temperature), sampling.top_k,
                 ],
                 shared_mem=self.shared_bytes,

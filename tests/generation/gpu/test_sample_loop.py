@@ -25,8 +25,8 @@ from support.architectures import (
 )
 from support.settings import DEMO, ROOT
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.settings import Sampling
 from mfcc_wavenet.data.mulaw import encode, silence
 from mfcc_wavenet.generation.cpu.conditioning import Conditioner
 from mfcc_wavenet.generation.generator import Generator

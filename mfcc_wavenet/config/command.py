@@ -1,0 +1,61 @@
+"""What one command does with a run or a model: the values that define no run, and how codes are chosen."""
+
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import QUANTIZATION_CHANNELS
+
+MODES = ("train", "evaluate", "generate", "pin")
+WEIGHTS = ("float32", "float16", "bfloat16")
+MAX_TEMPERATURE = 1e30  # of sampling, in float32
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How codes are chosen from the logits of a free-running model, checked here."""
+
+    temperature: Any = 0.0  # float; 0: the most likely code; above: drawn from the softmax of logits / temperature
+    top_k: Any = 0  # int; codes are drawn from this many most likely ones; 0: from all
+    seed: Any = 0  # int; of the random numbers; every utterance starts its own generator from it
+
+    def __post_init__(self):
+        if not _is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise UserError(f"temperature={self.temperature}: it must be 0 (greedy) or more, and finite.")
+        for name, zero in (("top_k", " (all codes)"), ("seed", "")):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+                raise UserError(f"{name}={value}: it must be a whole number, 0{zero} or more.")
+        # Plain numbers, whichever were given; a top_k of all codes there can be is all.
+        object.__setattr__(self, "temperature", float(self.temperature))
+        object.__setattr__(self, "top_k", min(int(self.top_k), QUANTIZATION_CHANNELS[-1]))
+        object.__setattr__(self, "seed", int(self.seed))
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to do, and with which files: the values at the top of conf/config.yaml, which define no run."""
+
+    mode: str  # one of MODES
+    checkpoint: str | None
+    name: str | None
+    runs: str
+    restart: bool
+    input: str | None
+    output: str | None
+    speaker: str | None
+    temperature: float
+    top_k: int
+    sampling_seed: int
+    device: str  # that generates
+    weights: str  # of a pinned checkpoint: one of WEIGHTS
+
+    @property
+    def sampling(self) -> Sampling:
+        """UserError where a value is out of its range."""
+        return Sampling(self.temperature, self.top_k, self.sampling_seed)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

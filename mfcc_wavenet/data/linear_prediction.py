@@ -1,0 +1,161 @@
+"""Linear prediction of the next sample from the samples before it, with coefficients that come from MFCCs alone.
+
+MFCCs describe a spectral envelope, and an envelope determines the coefficients a of the best linear predictor,
+
+    p_t = sum over k = 1 ... order of a_k x_(t-k)
+
+(Makhoul 1975, "Linear prediction: a tutorial review"). LPCNet (Valin and Skoglund 2019) gives p_t to its network, which
+then need not learn what a filter can compute. Here x is what the codes of the past stand for, and p_t is a code, too.
+
+Training data, evaluation and the loop over samples compute p_t by the same compiled functions. Each of their sums has
+one order, and a frame's coefficients depend on that frame alone, so that p_t is the same code everywhere.
+"""
+
+import librosa
+import numpy as np
+from jaxtyping import Float32, Float64, Int
+from numba import njit
+
+from mfcc_wavenet.config.settings import FeatureSettings, WavenetSettings
+from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.data.statistics import Statistics
+
+WHITE_NOISE = 1e-4  # added to the signal, as a fraction of its power: it bounds the filter's resonances
+LAG_WINDOW = 40.0  # Hz, the width of its Gaussian: harmonics are smoothed away (Tohkura et al. 1978)
+
+
+class LinearPrediction:
+    """What is needed to predict, given the front end and a corpus's statistics: tables, and no state."""
+
+    def __init__(self, features: FeatureSettings, wavenet: WavenetSettings, statistics: Statistics):
+        self.order = wavenet.prediction_order
+        self.levels = mulaw.decode(np.arange(wavenet.quantization_channels), wavenet.quantization_channels).astype(
+            np.float64
+        )  # (Q,) amplitudes
+        self.thresholds = mulaw.thresholds(wavenet.quantization_channels)  # (Q - 1,)
+        # The envelope in dB is linear in the normalised MFCCs: slopes @ mfcc + level, both at each bin of the spectrum.
+        to_decibels = _mfcc_to_envelope(features)
+        mean, std = (values[: features.n_mfcc].astype(np.float64) for values in (statistics.mean, statistics.std))
+        self.slopes = np.ascontiguousarray((to_decibels * std).T)  # (n_mfcc, bins)
+        self.level = to_decibels @ mean - _filter_decibels(features)  # (bins,)
+        self.autocorrelation = _power_to_autocorrelation(features, self.order)  # (bins, order + 1)
+
+    @classmethod
+    def of(
+        cls, features: FeatureSettings, wavenet: WavenetSettings, statistics: Statistics
+    ) -> "LinearPrediction | None":
+        """None where the network does without."""
+        return None if wavenet.prediction == "none" else cls(features, wavenet, statistics)
+
+    def coefficients(self, frames: Float32[np.ndarray, "F K"]) -> Float64[np.ndarray, "F order"]:
+        """a_1 to a_order of each frame, from its first n_mfcc values; frames: (F, K), normalised."""
+        mfcc = np.ascontiguousarray(frames[:, : len(self.slopes)], np.float64)
+        return _coefficients(mfcc, self.slopes, self.level, self.autocorrelation)
+
+    def codes(
+        self,
+        past: Int[np.ndarray, " order-1+T"],
+        coefficients: Float64[np.ndarray, "F order"],
+        nearest: Int[np.ndarray, " T"],
+    ) -> Int[np.ndarray, " T"]:
+        """The code of p_t at each of T positions, int64.
+
+        past: the codes before them, order before the first position and one more for each further one; nearest: the row
+        of coefficients that each position takes.
+        """
+        return _codes(self.levels[past], coefficients, nearest, self.thresholds)
+
+
+def _mfcc_to_envelope(features: FeatureSettings) -> Float64[np.ndarray, "bins n_mfcc"]:
+    """MFCCs to the decibels of the mel filters, as far as they tell, and on to every bin of the spectrum.
+
+    The inverse of the orthonormal DCT-II, whose missing coefficients are zeros; then straight lines between the centres
+    of the filters, and beyond the first and last of them what these have.
+    """
+    mels = np.arange(features.n_mels)[:, None]
+    cepstrum = np.arange(features.n_mfcc)
+    cosines = np.cos(np.pi * cepstrum * (2 * mels + 1) / (2 * features.n_mels)) * np.sqrt(2 / features.n_mels)
+    cosines[:, 0] = np.sqrt(1 / features.n_mels)
+    bins = librosa.fft_frequencies(sr=features.sample_rate, n_fft=features.n_fft)
+    centres = librosa.mel_frequencies(features.n_mels + 2, fmax=features.sample_rate / 2)[1:-1]
+    return np.stack([np.interp(bins, centres, of_mels) for of_mels in cosines.T], axis=1)
+
+
+def _filter_decibels(features: FeatureSettings) -> Float64[np.ndarray, " bins"]:
+    """What each mel filter makes of a spectrum that is 1 everywhere, in dB, at every bin.
+
+    Subtracted, it leaves the mean power that a filter has seen, whatever its width and however it is normalised.
+    """
+    filters = librosa.filters.mel(sr=features.sample_rate, n_fft=features.n_fft, n_mels=features.n_mels)
+    bins = librosa.fft_frequencies(sr=features.sample_rate, n_fft=features.n_fft)
+    centres = librosa.mel_frequencies(features.n_mels + 2, fmax=features.sample_rate / 2)[1:-1]
+    return np.interp(bins, centres, 10 * np.log10(filters.sum(axis=1, dtype=np.float64)))
+
+
+def _power_to_autocorrelation(features: FeatureSettings, order: int) -> Float64[np.ndarray, "bins order+1"]:
+    """A power spectrum to its autocorrelation at the lags 0 to order, with white noise and lag window.
+
+    The inverse discrete Fourier transform of a real, even spectrum, of which only these lags are wanted.
+    """
+    bins, lags = np.arange(features.n_fft // 2 + 1)[:, None], np.arange(order + 1)
+    weights = np.where((bins == 0) | (bins == features.n_fft // 2), 1, 2) / features.n_fft
+    window = np.exp(-0.5 * (2 * np.pi * LAG_WINDOW * lags / features.sample_rate) ** 2)
+    window[0] = 1 + WHITE_NOISE
+    return weights * np.cos(2 * np.pi * bins * lags / features.n_fft) * window
+
+
+# --- compiled -------------------------------------------------------------------------------------
+# Without fastmath, so that every sum has the order in which it is written. All of it is in this file: numba's cache
+# looks at no other. (generation/cpu/jit.py knows of it, too.)
+
+
+@njit(forceinline=True)
+def predict(amplitudes, time, coefficients, thresholds):
+    """The code of p_time, given the amplitudes before that time.
+
+    Beyond full scale it is the last code on that side.
+    """
+    prediction = 0.0
+    for lag in range(1, len(coefficients) + 1):
+        prediction += coefficients[lag - 1] * amplitudes[time - lag]
+    return np.searchsorted(thresholds, prediction, side="right")
+
+
+@njit(cache=True, nogil=True)
+def _codes(amplitudes, coefficients, nearest, thresholds):
+    order = coefficients.shape[1]
+    codes = np.empty(len(nearest), np.int64)
+    for position in range(len(nearest)):
+        codes[position] = predict(amplitudes, order + position, coefficients[nearest[position]], thresholds)
+    return codes
+
+
+@njit(cache=True, nogil=True)
+def _coefficients(mfcc, slopes, level, to_autocorrelation):
+    """The envelope of each frame and its autocorrelation, then Levinson's and Durbin's recursion."""
+    bins, lags = to_autocorrelation.shape
+    coefficients = np.zeros((len(mfcc), lags - 1))
+    decibels, autocorrelation, previous = np.empty(bins), np.empty(lags), np.empty(lags)
+    for frame in range(len(mfcc)):
+        decibels[:] = level
+        for index in range(slopes.shape[0]):
+            for bin in range(bins):
+                decibels[bin] += slopes[index, bin] * mfcc[frame, index]
+        loudest = decibels.max()  # the coefficients do not depend on the level, and powers up to 1 cannot overflow
+        autocorrelation[:] = 0
+        for bin in range(bins):
+            power = 10 ** ((decibels[bin] - loudest) / 10)
+            for lag in range(lags):
+                autocorrelation[lag] += power * to_autocorrelation[bin, lag]
+        a, error = coefficients[frame], autocorrelation[0]
+        for known in range(lags - 1):
+            reflection = autocorrelation[known + 1]
+            for index in range(known):
+                reflection -= a[index] * autocorrelation[known - index]
+            reflection /= error
+            previous[:known] = a[:known]
+            for index in range(known):
+                a[index] -= reflection * previous[known - 1 - index]
+            a[known] = reflection
+            error *= 1 - reflection * reflection
+    return coefficients
