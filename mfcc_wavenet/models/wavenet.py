@@ -11,9 +11,12 @@ is faster than a convolution per term.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
 from mfcc_wavenet.config.settings import WavenetSettings
 from mfcc_wavenet.models.embedding import Embedding
+
+TENSOR_CORE_WIDTH = 8  # GPUs multiply 16-bit matrices at a third of their speed where a row is no multiple of this
 
 
 class GatedLayer(nn.Module):
@@ -37,7 +40,8 @@ class GatedLayer(nn.Module):
         """
         length = x.shape[1] - (self.kernel_size - 1) * self.dilation
         taps = [x[:, tap * self.dilation : tap * self.dilation + length] for tap in range(self.kernel_size)]
-        both = self.gate(torch.cat([*taps, conditioning[:, -length:]], dim=-1))  # B, T', 2G
+        inputs = torch.cat([*taps, conditioning[:, -length:]], dim=-1)
+        both = linear(inputs, _wider(self.gate.weight, inputs.shape[-1]), self.gate.bias)  # B, T', 2G
         filtered, gate = both.chunk(2, dim=-1)
         gated = torch.tanh(filtered) * torch.sigmoid(gate)  # B, T', G
         return (taps[-1] if self.residual is None else taps[-1] + self.residual(gated)), gated
@@ -76,6 +80,9 @@ class WaveNet(nn.Module):
         x = self.embedding(codes)  # B, T, C
         if self.prediction is not None:
             x = x + self.prediction(predicted)
+        inputs = self.layers[0].gate.in_features
+        if x.is_cuda and (missing := -inputs % TENSOR_CORE_WIDTH):
+            conditioning = _wider(conditioning, conditioning.shape[-1] + missing)
         gated = []
         for layer in self.layers:
             x, z = layer(x, conditioning)
@@ -83,6 +90,12 @@ class WaveNet(nn.Module):
         skip = self.skip(torch.cat(gated, dim=-1))  # B, N, S
         logits = self.logits(torch.relu(self.post(torch.relu(skip))))
         return _rotated(logits, predicted[:, -predictions:]) if self.difference_target else logits
+
+
+def _wider(values: Float[Tensor, "*rows C"], width: int) -> Float[Tensor, "*rows width"]:
+    """The same rows, filled up with zeros to that width."""
+    missing = width - values.shape[-1]
+    return pad(values, (0, missing)) if missing else values
 
 
 def _rotated(logits: Float[Tensor, "B N Q"], predicted: Int[Tensor, "B N"]) -> Float[Tensor, "B N Q"]:
