@@ -180,6 +180,10 @@ def _from_2_to_3(content: dict[str, Any]) -> None:
     """New settings: what was done before they could be set."""
     content["settings"]["train"] |= {"precision": "float32", "compile": False}
     content["settings"]["wavenet"] |= {"prediction": "none", "prediction_order": 16, "difference_target": False}
+    tracking = content["settings"]["tracking"]  # where these were nobody's choice, W&B's variables count now
+    for name, default in (("project", "mfcc_wavenet"), ("dir", ".")):
+        if tracking[name] == default:
+            tracking[name] = None
 
 
 UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3}  # by the format that they start from

@@ -20,6 +20,7 @@ def test_the_pinned_checkpoint_of_format_1_loads():
     loaded = load(path)
     assert loaded.settings.train.max_bad_steps == 5 and loaded.settings.wavenet.prediction == "none"
     assert loaded.settings.train.precision == "float32" and not loaded.settings.train.compile
+    assert loaded.settings.tracking.project is None and loaded.settings.tracking.dir is None
     assert loaded.training is None
     assert loaded.model().geometry.receptive_field == 63
 
