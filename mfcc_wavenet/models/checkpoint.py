@@ -70,7 +70,8 @@ def save(path: Path, checkpoint: Checkpoint, weights: torch.dtype = torch.float3
             torch.save(content, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
         kept = "; the previous checkpoint there is whole" if path.is_file() else ""
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        causes = [one.strerror for one in (error, error.__context__) if isinstance(one, OSError)]
+        reason = next(filter(None, causes), "the disk may be full")
         raise UserError(f"The checkpoint {path} could not be written ({reason}){kept}.") from error
 
 

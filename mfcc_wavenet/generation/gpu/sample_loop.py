@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, Int32
 from torch import Tensor
-from torch.utils import cpp_extension
 
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
@@ -104,6 +103,8 @@ def _padded(length: int) -> int:
 @cache
 def compiled(shared_memory: int, capability: tuple[int, int]):
     """The kernel for a GPU of that capability, by NVRTC, which torch brings along; it takes some tenths of a second."""
+    from torch.utils import cpp_extension  # which warns where there is no GPU
+
     if cpp_extension.CUDA_HOME is None:  # torch looks for headers there, of which this source needs none
         cpp_extension.CUDA_HOME = str(SOURCE.parent)
     kernel = torch.cuda._compile_kernel(
