@@ -80,8 +80,9 @@ def loader_deaths_as_user_errors(kept: str) -> Iterator[None]:
 @contextlib.contextmanager
 def without_signals_of_children() -> Iterator[None]:
     """torch reports the death of a worker by an exception wherever the main thread is: not within this context."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    # Blocked in this thread alone, the signal would come by another one, and its handler would still run in this one.
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGCHLD, before)

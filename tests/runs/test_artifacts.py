@@ -20,7 +20,7 @@ from support.wandb_server import ENTITY, Server
 from mfcc_wavenet.config.parse import parse
 from mfcc_wavenet.config.settings import TrackingSettings
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.runs import tracker as tracking
+from mfcc_wavenet.runs import hosted_sweep
 from mfcc_wavenet.runs.tracker import Tracker
 from mfcc_wavenet.training.chassis import Chassis
 
@@ -152,7 +152,7 @@ def test_what_is_no_artifact_of_a_checkpoint_is_refused(server, type_in, tmp_pat
 @pytest.mark.parametrize("how", ["knows nobody", "refuses", "is not there"])
 def test_without_the_service_there_is_a_sentence(server, type_in, monkeypatch, how):
     """No credentials, wrong ones, no network."""
-    monkeypatch.setattr(tracking, "SERVICE_SECONDS", 2)
+    monkeypatch.setattr(hosted_sweep, "SERVICE_SECONDS", 2)
     words = {"knows nobody": "no W&B credentials", "refuses": "user is not logged in", "is not there": "out of reach"}
     if how == "knows nobody":
         monkeypatch.delenv("WANDB_API_KEY")

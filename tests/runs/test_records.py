@@ -115,6 +115,9 @@ def test_the_ancestor_is_what_it_was():
         layers_per_block=10,
         kernel_size=2,
         speaker_channels=10,
+        prediction="none",
+        prediction_order=16,
+        difference_target=False,
     )
     assert settings.upsampling == UpsamplingSettings(
         frame_channels=(),
