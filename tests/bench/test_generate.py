@@ -3,9 +3,8 @@
 from statistics import median
 
 import numpy as np
-import pytest
 
-from mfcc_wavenet.bench import __main__, generate
+from mfcc_wavenet.bench import generate
 from mfcc_wavenet.bench.measure import interleaved, seconds
 
 
@@ -28,11 +27,3 @@ def test_generation_is_below_its_roofline():
         lambda: row.hops * 160 / seconds(lambda: advance(row.hops)), lambda: generate.roofline(model, 1, 1)
     )
     assert median(rates) < median(rooflines)
-
-
-def test_an_unknown_benchmark_is_refused(monkeypatch, capsys):
-    """With what would work, and exit code 2."""
-    monkeypatch.setattr("sys.argv", ["bench", "train"])
-    with pytest.raises(SystemExit) as end:
-        __main__.main()
-    assert end.value.code == 2 and "mfcc_wavenet.bench generate" in capsys.readouterr().err
