@@ -1,5 +1,6 @@
 """Where the time of a training step goes, by torch.profiler: `bench train --profile`."""
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ MAX_STEPS = 50  # whose events are kept
 RANGES = {
     "data": re.compile("data"),
     "metrics": re.compile("metrics"),
-    "optimizer": re.compile(r"Optimizer\."),
+    "optimizer": re.compile(r"Optimizer\..*"),
 }
 # Elsewhere, an operation is of the first part whose pattern it has, or else of the operation that called it.
 OPERATIONS = {
@@ -87,6 +88,8 @@ def step_shares(case: Case, folder: Path, seconds: float) -> tuple[float, dict[s
     for _ in range(WARM_UP):
         chassis.training_step(batches)
     on_gpu = chassis.device.type == "cuda"
+    if not on_gpu:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler reports a missing GPU as an error
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     _wait(on_gpu)
     with torch_profile(activities=activities, acc_events=True) as profiler:
@@ -113,7 +116,7 @@ def part_of(event: FunctionEvent) -> str:
         event = event.cpu_parent
         names.append(event.name)
     for part, pattern in RANGES.items():
-        if any(pattern.match(name) for name in names):
+        if any(pattern.fullmatch(name) for name in names):
             return part
     for name in names:
         for part, pattern in OPERATIONS.items():

@@ -24,7 +24,7 @@ from mfcc_wavenet.generation.cpu.gemm import MAX_TILE_VECTORS
 from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.loader import load_batches, on_device
 
-SECONDS = 12.0  # of each row
+SECONDS = 10.0  # of each row
 PRODUCT_SECONDS = 0.2  # at most, of each measurement of a library's product
 GPU_MATRIX = 8192  # rows and columns of the product that a GPU's peak is measured with
 COLUMNS = ("network", "threads", "window", "way", "samples/s", "bound", "fraction", "of library")
@@ -44,9 +44,9 @@ def benchmark(networks: list[str], threads: list[int] | None, seconds: float = S
             for row in measured(case, Path(folder), seconds):
                 fraction, of_library = f"{row['fraction']:.3f}", f"{row['fraction_of_library']:.3f}"
                 window = f"{row['window']} x {row['batch_size']}"
-                rate, bound = f"{row['samples_per_second']:,}", f"{row['bound']:,}"
-                threads = row["threads"] or row["device"]
-                print(_line(case.network, threads, window, row["way"], rate, bound, fraction, of_library), flush=True)
+                speed, bound = f"{row['samples_per_second']:,}", f"{row['bound']:,}"
+                where = row["threads"] or row["device"]
+                print(_line(case.network, where, window, row["way"], speed, bound, fraction, of_library), flush=True)
                 rows.append(row)
     return rows
 
@@ -69,7 +69,6 @@ def measured(case: Case, folder: Path, seconds: float) -> list[dict]:
         *library_products(case, device, chassis.precision, min(turn, PRODUCT_SECONDS)),
     )
     best_product = max(products, key=median)
-    needed = case.flops
     return [
         {
             "network": case.network,
@@ -80,9 +79,11 @@ def measured(case: Case, folder: Path, seconds: float) -> list[dict]:
             "precision": str(chassis.precision).removeprefix("torch."),
             "way": way,
             "samples_per_second": round(median(figures)),
-            "bound": round(median(arithmetics) / needed),
-            "fraction": round(median(needed * figure / of for figure, of in zip(figures, arithmetics)), 3),
-            "fraction_of_library": round(median(needed * figure / of for figure, of in zip(figures, best_product)), 3),
+            "bound": round(median(arithmetics) / case.flops),
+            "fraction": round(median(case.flops * figure / of for figure, of in zip(figures, arithmetics)), 3),
+            "fraction_of_library": round(
+                median(case.flops * figure / of for figure, of in zip(figures, best_product)), 3
+            ),
         }
         for way, figures in (("ours", ours), ("conv1d", theirs))
     ]
