@@ -48,7 +48,7 @@ def test_the_benchmark_prints_a_table_and_a_line_of_json(capsys, monkeypatch):
     for row, printed, other in zip(rows, table, [rows[1], rows[0], rows[3], rows[2]]):
         assert set(row) >= KEYS and row["bound"] == other["bound"] and row["window"] == 100
         assert f"{row['samples_per_second']:,}" in printed.split() and f"{row['fraction']:.3f}" in printed.split()
-        assert row["samples_per_second"] > 0 and 0 <= row["fraction"] <= row["fraction_of_library"] < 1
+        assert row["samples_per_second"] > 0 and 0 <= row["fraction"] < 1 and 0 <= row["fraction_of_library"] < 1
 
 
 def test_the_profile_of_a_step_adds_up(capsys, monkeypatch):
