@@ -7,7 +7,7 @@ from jaxtyping import install_import_hook
 PACKAGE = Path(__file__).parents[1] / "mfcc_wavenet"
 COMPILED = {PACKAGE / "generation" / "cpu" / f"{name}.py" for name in ("barrier", "gemm", "sample_loop")}
 COMPILED |= {PACKAGE / "data" / "linear_prediction.py"}
-COMPILED |= set((PACKAGE / "bench").glob("*.py"))
+COMPILED |= {PACKAGE / "bench" / "generate.py", PACKAGE / "bench" / "measure.py"}
 
 # Array shapes in signatures are checked, except where numba compiles: it cannot see through the check.
 install_import_hook(

@@ -139,8 +139,13 @@ def try_workspace(clone: SimpleNamespace, project: str) -> None:
     assert code == 2 and err.startswith(f"{project}: no W&B credentials found")
 
 
-def try_bench(clone: SimpleNamespace, name: str) -> None:
-    """There is a benchmark of that name; it takes minutes, and tests/bench/test_bench.py tries its parts."""
+def try_bench(clone: SimpleNamespace, name: str, *words: str) -> None:
+    """That of training with a tiny network; that of generation takes minutes, and its parts have their own tests."""
+    if name == "train":
+        short = ("--networks=tiny", "--threads=1", "--seconds=0.05")
+        code, out, err = call(clone, "mfcc_wavenet.bench.__main__", name, *words, *short)
+        assert code == 0 and json.loads(out.splitlines()[-1])[0]["network"] == "tiny", err
+        return
     code, _, err = call(clone, "mfcc_wavenet.bench.__main__", "no-such-benchmark")
     assert code == 2 and re.search(rf"\b{name}\b", err), err
 

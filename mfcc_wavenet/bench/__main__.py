@@ -1,17 +1,62 @@
-"""`python -m mfcc_wavenet.bench generate`: a table, then one line of JSON."""
+"""`python -m mfcc_wavenet.bench generate` and `train`: a table, then one line of JSON."""
 
+import argparse
 import json
-import sys
+import math
+from typing import NoReturn
 
-from mfcc_wavenet.bench import generate
+from mfcc_wavenet.bench import generate, step_time, train
+from mfcc_wavenet.bench.networks import MEASURED
 from mfcc_wavenet.config.errors import UserError, exit_codes
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help shows what can be given.")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _thread_counts(text: str) -> list[int]:
+    if not all(count.isdecimal() and int(count) > 0 for count in _names(text)):
+        raise argparse.ArgumentTypeError(f"{text} are not whole numbers of at least 1, as in 1,2")
+    return [int(count) for count in _names(text)]
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
 
 
 @exit_codes
 def main() -> None:
-    if sys.argv[1:] != ["generate"]:
-        raise UserError("There is one benchmark: python -m mfcc_wavenet.bench generate.")
-    print(json.dumps(generate.benchmark()), flush=True)
+    parser = _Parser(prog="python -m mfcc_wavenet.bench", description="Speed next to what the machine allows.")
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True)
+    benchmarks.add_parser("generate", help="of generation")
+    of_training = benchmarks.add_parser("train", help="of training")
+    of_training.add_argument("--networks", type=_names, default=list(MEASURED), help=f"default: {','.join(MEASURED)}")
+    of_training.add_argument(
+        "--threads", type=_thread_counts, help="of a CPU (default: 1,2 without a GPU; with one, the GPU is measured)"
+    )
+    of_training.add_argument(
+        "--seconds", type=_seconds, default=train.SECONDS, help="of each row (default: %(default)s)"
+    )
+    of_training.add_argument("--profile", action="store_true", help="where the time of a step goes")
+    given = parser.parse_args()
+    if given.benchmark == "generate":
+        rows = generate.benchmark()
+    else:
+        threads = given.threads or train.default_threads()
+        measure = step_time.profile if given.profile else train.benchmark
+        rows = measure(given.networks, threads, given.seconds)
+    print(json.dumps(rows), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ roofline (Williams et al. 2009) of its steps, and the ways in which one would ot
 """
 
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ import torch
 from jaxtyping import Float32, Integer
 from numba import njit
 
+from mfcc_wavenet.bench.measure import interleaved, multiplication_rate, ones, seconds
 from mfcc_wavenet.config.geometry import Geometry, Span
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings
 from mfcc_wavenet.data.mulaw import silence
-from mfcc_wavenet.generation.cpu.gemm import PANEL, aligned_zeros, gemm
 from mfcc_wavenet.generation.generator import Generator, StreamState
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
@@ -32,10 +31,7 @@ NETWORKS = {
     "baseline": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0, "none", 16, False)),
     "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10, "none", 16, False)),
 }
-ROUNDS = 5
-CACHED_WEIGHTS = 16_384  # that stay in a core's cache, when the rate of arithmetic is measured
-COLUMNS = 256  # of their matrix
-MULTIPLICATIONS, READS = 5e9, 5e9  # by each core in a measurement of its rates: some tenths of a second
+READS = 5e9  # by each core in a measurement of its rate: some tenths of a second
 
 
 @dataclass(frozen=True)
@@ -103,22 +99,6 @@ def untrained_model(name: str) -> MfccInverter:
     frames = (upsampling.frame_kernel_size,) * len(upsampling.frame_channels)
     geometry = Geometry(HOP_LENGTH, frames, upsampling.strides, upsampling.kernel_sizes, dilations, wavenet.kernel_size)
     return MfccInverter(geometry, upsampling, wavenet, FRAME_CHANNELS, 1).eval()
-
-
-def interleaved(*measures: Callable[[], float]) -> list[list[float]]:
-    """What each measure gives in a few rounds of all of them, after one that compiles and warms up.
-
-    On a shared machine a busy moment then slows down what is measured and its roofline alike.
-    """
-    rounds = [[measure() for measure in measures] for _ in range(1 + ROUNDS)][1:]
-    return [list(figures) for figures in zip(*rounds)]
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall-clock time."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
 
 
 # --- the ways to generate -------------------------------------------------------------------------
@@ -210,24 +190,13 @@ def roofline(model: MfccInverter, batch_size: int, num_threads: int) -> float:
     A step advances every utterance of the batch by one sample. It reads every weight once, at the rate of a sum over as
     much memory, and multiplies it with every utterance's vector, at the rate of the loop's own gemm in the cache.
     """
-    weights = _weights_per_step(model)
-    per_thread = weights // num_threads
-    reads, gemms = round(READS / per_thread), round(MULTIPLICATIONS / (CACHED_WEIGHTS * batch_size))
+    per_thread = _weights_per_step(model) // num_threads
+    reads = round(READS / per_thread)
     with ThreadPoolExecutor(num_threads) as pool:
-        memory = [_ones(per_thread) for _ in range(num_threads)]
+        memory = [ones(per_thread) for _ in range(num_threads)]
         reading = seconds(lambda: list(pool.map(_sum, memory, repeat(reads)))) / reads
-        panels = [_ones(CACHED_WEIGHTS // (COLUMNS * PANEL), COLUMNS, PANEL) for _ in range(num_threads)]
-        vectors = np.ones((batch_size, COLUMNS), np.float32)
-        out = np.zeros((num_threads, batch_size, CACHED_WEIGHTS // COLUMNS), np.float32)
-        multiplying = seconds(lambda: list(pool.map(_accumulate, out, panels, repeat(vectors), repeat(gemms))))
-    return batch_size / max(reading, multiplying / (gemms * CACHED_WEIGHTS) * per_thread)
-
-
-def _ones(*shape: int) -> Float32[np.ndarray, "..."]:
-    """Aligned as weights are, and written to: until then, all pages of an array are the same page of memory."""
-    ones = aligned_zeros((np.float32, shape))
-    ones[:] = 1
-    return ones
+    multiplying = per_thread * batch_size / multiplication_rate(batch_size, num_threads)
+    return batch_size / max(reading, multiplying)
 
 
 @njit(nogil=True, fastmath=True)  # which allows any order of summation, so that the loop is vectorised
@@ -237,12 +206,6 @@ def _sum(memory, repeats):
         for index in range(memory.shape[0]):
             total += memory[index]
     return total
-
-
-@njit(nogil=True)
-def _accumulate(out, panels, vectors, repeats):
-    for _ in range(repeats):
-        gemm(out, out, panels, vectors)
 
 
 def _weights_per_step(model: MfccInverter) -> int:

@@ -3,9 +3,9 @@
 from statistics import median
 
 import numpy as np
-import pytest
 
-from mfcc_wavenet.bench import __main__, generate
+from mfcc_wavenet.bench import generate
+from mfcc_wavenet.bench.measure import interleaved, seconds
 
 
 def test_three_ways_generate_the_same():
@@ -23,15 +23,7 @@ def test_generation_is_below_its_roofline():
     row = generate.Row("baseline", 1, 1, 5)
     assert generate._weights_per_step(model) == 10 * 192 * 128 + 9 * 64 * 96 + 960 * 128 + 128 * 128 + 128 * 256
     advance = generate.cached_generation(model, row.batch_size, row.num_threads)
-    rates, rooflines = generate.interleaved(
-        lambda: row.hops * 160 / generate.seconds(lambda: advance(row.hops)), lambda: generate.roofline(model, 1, 1)
+    rates, rooflines = interleaved(
+        lambda: row.hops * 160 / seconds(lambda: advance(row.hops)), lambda: generate.roofline(model, 1, 1)
     )
     assert median(rates) < median(rooflines)
-
-
-def test_an_unknown_benchmark_is_refused(monkeypatch, capsys):
-    """With what would work, and exit code 2."""
-    monkeypatch.setattr("sys.argv", ["bench", "train"])
-    with pytest.raises(SystemExit) as end:
-        __main__.main()
-    assert end.value.code == 2 and "mfcc_wavenet.bench generate" in capsys.readouterr().err
