@@ -79,7 +79,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-@examples(60)
+@examples(40)
 @given(data=st.data(), value=VALUES, removed=st.booleans())
 def test_a_replaced_entry(data, value, removed):
     """Any entry of any depth, by any value, or removed."""
