@@ -1,5 +1,6 @@
 """What hypothesis draws: small architectures, and small corpora of real sound for them to work on."""
 
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from functools import cache
@@ -53,8 +54,9 @@ random_type_checks = pytest.mark.filterwarnings("ignore:Do not use the `random` 
 
 
 def examples(count: int) -> settings:
-    """The same so many examples in every run."""
-    return settings(max_examples=count, deadline=None, derandomize=True, database=None)
+    """So many examples, the same in every run, unless pytest is given a --hypothesis-seed."""
+    is_seeded = any(word.startswith("--hypothesis-seed") for word in sys.argv)
+    return settings(max_examples=count, deadline=None, derandomize=not is_seeded, database=None)
 
 
 @dataclass(frozen=True)
