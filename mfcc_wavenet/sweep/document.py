@@ -129,10 +129,13 @@ class Document:
             value = value[key]
         return value
 
-    def mapping(self, keys: Keys) -> dict[Any, Any]:
+    def mapping(self, keys: Keys) -> dict[str, Any]:
         value = self.get(keys)
         if not isinstance(value, dict):
             raise self.wrong(keys, f"{'.'.join(map(str, keys)) or 'a sweep file'} consists of lines KEY: VALUE")
+        for key in value:
+            if not isinstance(key, str):
+                raise self.wrong(keys, f"the key {key!r} is no word to YAML; quotes make it one")
         return value
 
     def text(self, keys: Keys) -> str:

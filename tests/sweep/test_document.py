@@ -29,6 +29,7 @@ HOSTILE = [
     pytest.param("a: " + "{b: " * 30 + "1" + "}" * 30, 1, "nested more than 20 levels deep", id="nested mappings"),
     pytest.param(f"a: [{'1, ' * 200_000}]\n", 1, "more than 30,000 values", id="many values"),
     pytest.param("x: 1\n? [a, b]\n: c\n", 2, "a key is a single word", id="list as a key"),
+    pytest.param(parameters("{1: 2}"), 5, "the key 1 is no word to YAML", id="number as a key"),
     pytest.param("{a: b, ? {c: d} : e}\n", 1, "a key is a single word", id="mapping as a key"),
     pytest.param(parameters("{min: .nan, max: 1.0}"), 5, "min is nan; it takes a finite number", id="nan"),
     pytest.param(parameters("{min: 0.0, max: .inf}"), 5, "max is inf; it takes a finite number", id="infinity"),
