@@ -106,6 +106,8 @@ def test_compiled_training(tmp_path, device):
     command = [sys.executable, "-m", "support.compiled", str(tmp_path), device]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if "torch.compile does not work on" in done.stderr:  # said before anything of ours is compiled
+        pytest.skip("no C++ compiler, or no Python headers")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["equal"] and found["resumed"] == 5 and found["epochs"] > 1 and found["smaller"] > 0
