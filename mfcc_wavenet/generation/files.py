@@ -128,7 +128,7 @@ class _Conversion:
         def write(index: int, codes: Integer[np.ndarray, " samples"]) -> None:
             with self._collecting():
                 _write(batch[index], codes, self.inverter)
-                self.outputs.add(batch[index].output, batch[index].source)
+                self.outputs.add(batch[index].output)
                 self.written += 1
                 self.samples += len(codes)
 

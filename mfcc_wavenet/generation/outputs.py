@@ -21,7 +21,7 @@ class OutputFolder:
         self.folder = folder
         self.restart = restart
         self.inputs = identities(inputs)
-        self.claimed: dict[Path, Path] = {}  # outputs of this conversion, and from which input
+        self.claimed: dict[Path, tuple[Path, list[Any]]] = {}  # outputs of this conversion: input, and its state then
         try:
             before, self.made = self._read()
             if before != made_with or restart:
@@ -37,19 +37,26 @@ class OutputFolder:
         UserError where it must not be written: it is an input, another input's output, or not from here.
         """
         refuse_overwriting(output, self.inputs)
-        if (other := self.claimed.setdefault(output, source)) != source:
+        other, state = self.claimed.setdefault(output, (source, _state(source)))
+        if other != source:
             raise UserError(f"{source}: its output {output} is that of {other}; rename one of the two.")
         name = self._name(output)
         if output.exists() and name not in self.made and not self.restart:
             raise UserError(f"{source}: {output} was there before; restart=true replaces it, output=FOLDER keeps it.")
-        return output.exists() and self.made.get(name) == _state(source)
+        return output.exists() and self.made.get(name) == state
 
-    def add(self, output: Path, source: Path) -> None:
-        """Notes an output that has been written, in a line that a kill can at most cut."""
-        name, state = self._name(output), _state(source)
+    def add(self, output: Path) -> None:
+        """Notes an output that has been written, in a line that a kill can at most cut.
+
+        It was made from its input as that was when has() was asked, whatever has become of the input since.
+        """
+        name, (source, state) = self._name(output), self.claimed[output]
         self.made[name] = state
-        with open(self.folder / LEDGER, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"output": name, "source": state}) + "\n")
+        try:
+            with open(self.folder / LEDGER, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"output": name, "source": state}) + "\n")
+        except OSError as error:
+            raise UserError(f"{source}: {output} is written, but {LEDGER} is not ({error.strerror}).") from error
 
     def _read(self) -> tuple[dict[str, Any] | None, dict[str, list | None]]:
         made, ledger = {}, self.folder / LEDGER
@@ -74,6 +81,9 @@ def _mapping(line: str) -> dict[str, Any]:
 
 
 def _state(source: Path) -> list[Any]:
-    """What tells a file from the one that it replaces."""
-    status = source.stat()
+    """What tells a file from the one that it replaces. UserError if it is gone."""
+    try:
+        status = source.stat()
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror}).") from error
     return [str(source.resolve()), status.st_size, status.st_mtime_ns]

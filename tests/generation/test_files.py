@@ -19,7 +19,7 @@ from support.settings import ROOT
 from mfcc_wavenet import Inverter
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.generation.inputs import find_inputs, output_paths
-from mfcc_wavenet.generation.outputs import LEDGER
+from mfcc_wavenet.generation.outputs import LEDGER, OutputFolder
 
 WAV, RATE = soundfile.read(ROOT / "mfcc_wavenet" / "data" / "demo" / "01_lighthouse.flac", dtype="float32")
 PINNED = "experiment=baseline mode=generate"
@@ -197,3 +197,18 @@ def test_a_line_that_a_kill_cut_costs_one_output(type_in):
     (type_in.folder / "out" / last).unlink()  # as it would be: the line is written after the file
     assert "wrote 1 file," in type_in(f"{PINNED} input=in output=out").out
     assert "5 files existed already" in type_in(f"{PINNED} input=in output=out").out
+
+
+def test_an_input_that_is_replaced_meanwhile_is_generated_again(tmp_path):
+    """The ledger holds what the output was made from, not what lies there when it is written; or nothing at all."""
+    source, output = tmp_path / "a.npy", tmp_path / "out" / "a.wav"
+    source.write_bytes(b"one")
+    outputs = OutputFolder(tmp_path / "out", {}, [source], restart=False)
+    assert not outputs.has(output, source)
+    source.write_bytes(b"another")
+    output.touch()
+    outputs.add(output)
+    assert not OutputFolder(tmp_path / "out", {}, [source], restart=False).has(output, source)
+    source.unlink()
+    with pytest.raises(UserError, match="cannot be read"):
+        OutputFolder(tmp_path / "out", {}, [source], restart=False).has(output, source)
