@@ -6,6 +6,7 @@ processor is looked at instead, and those that would have to wait for the values
 
 import pytest
 import torch
+from support.compiled import waits as waits_on_gpu
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mfcc_wavenet.data.batch import Position
