@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
@@ -39,6 +40,17 @@ def score(history: list[dict], samples: int) -> float | None:
 def samples_to_zero(history: list[dict]) -> int | None:
     """Samples seen when a whole pass first found none wrong; None if none did."""
     return next((row["samples_seen"] for row in history if row.get("wrong") == 0), None)
+
+
+def worst_jump(history: list[dict]) -> float | None:
+    """The largest rise of the loss, in nats per sample: of a row over the lowest of all rows before it.
+
+    history: rows, some with "loss" (nats per sample, of the training windows since the last such row). 0 where no row
+    is above all before it, None while there is none.
+    """
+    losses = [row["loss"] for row in history if "loss" in row]
+    lowest = accumulate(losses, min)
+    return max((loss - low for loss, low in zip(losses, lowest)), default=None)
 
 
 def logged_rows(path: Path) -> list[dict]:

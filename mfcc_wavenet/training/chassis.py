@@ -28,7 +28,7 @@ from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.models.checkpoint import Checkpoint
-from mfcc_wavenet.runs.history import forget_rows_after, samples_to_zero, score
+from mfcc_wavenet.runs.history import forget_rows_after, samples_to_zero, score, worst_jump
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.tracker import Tracker
 from mfcc_wavenet.training import state
@@ -285,6 +285,7 @@ class Chassis:
             "epochs": round(self.position.epochs, 3),
             "samples_seen": self.metrics.samples_seen,
             "samples_to_zero": samples_to_zero(self.history),
+            "worst_jump": worst_jump(self.history),
             "seconds": round(self.seconds, 1),
             "seed": self.settings.train.seed,
         }

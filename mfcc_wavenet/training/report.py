@@ -104,6 +104,7 @@ def table(folder: Path, commands: dict[str, str]) -> str:
         "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, teacher-forced",
         "reproduced": f"{reproduction(results)}, free-running from MFCCs alone",
         "nats": f"{results['nats']:.6f} per sample",
+        "worst jump": _jump(results),
         "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
         "seconds": f"{results['seconds']:,.1f}",
         "audio": ", ".join(str(path) for path in sorted(folder.glob("*.wav"))),
@@ -112,6 +113,12 @@ def table(folder: Path, commands: dict[str, str]) -> str:
         **commands,
     }
     return "\n".join(f"{name:<15}  {value}" for name, value in rows.items() if value)
+
+
+def _jump(results: dict) -> str:
+    """How far the loss ever was above its lowest before; nothing of a run that logged no rows, or did not say."""
+    jump = results.get("worst_jump")
+    return "" if jump is None else f"{jump:.4f} nats that the loss rose above its lowest before"
 
 
 def reproduction(results: dict) -> str:

@@ -8,7 +8,7 @@ import pytest
 from support.disks import files_of_at_most
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.runs.history import append_row, forget_rows_after, logged_rows, score
+from mfcc_wavenet.runs.history import append_row, forget_rows_after, logged_rows, score, worst_jump
 
 
 def test_the_score_ranks_runs_as_one_would():
@@ -22,6 +22,22 @@ def test_the_score_ranks_runs_as_one_would():
     assert scores == [-1 / 2, -1 / 10, 0.01, 0.02, 0.3]
     assert score(no_pass, 100) == 0.01, "windows without a mistake are no proof of zero"
     assert score([*later, {"samples_seen": 950, "wrong": 3}], 100) == -1 / 10, "what was reached stays reached"
+
+
+@pytest.mark.parametrize(
+    ("losses", "jump"),
+    [
+        ([], None),
+        ([5.5], 0.0),
+        ([5.5, 3.0, 2.0, 2.0, 0.5], 0.0),
+        ([5.5, 3.0, 4.0, 1.0, 1.5], 1.0),  # 3 to 4, more than 1 to 1.5
+        ([4.0, 1.0, 2.0, 3.5, 2.0], 2.5),  # over several rows: the lowest row before counts, not the last one
+    ],
+)
+def test_the_worst_jump_is_the_largest_rise_above_the_lowest_loss_before(losses, jump):
+    """Rows without a loss, as those of whole passes, do not count."""
+    history = [row for loss in losses for row in ({"step": 1, "wrong": 3}, {"step": 1, "loss": loss})]
+    assert worst_jump(history) == jump
 
 
 def test_rows_can_be_read_while_they_are_written(tmp_path):

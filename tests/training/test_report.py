@@ -19,7 +19,7 @@ from support.wandb_runs import records, rows, wandb
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.runs.history import logged_rows
+from mfcc_wavenet.runs.history import logged_rows, worst_jump
 from mfcc_wavenet.training.chassis import Chassis
 
 
@@ -68,6 +68,17 @@ def test_the_score_is_in_every_row_and_in_the_summary(run):
     wrong = min(row["wrong"] for row in chassis.history if "wrong" in row)
     summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))["summary"]
     assert summary["score"] == results["score"] == wrong / 3200
+
+
+def test_the_worst_jump_of_the_loss_is_in_the_results_and_in_the_summary(run):
+    """That of the rows in its history; the table at the end tells it, too."""
+    chassis, results, directory, printed = run
+    losses = [row["loss"] for row in chassis.history if "loss" in row]
+    assert len(losses) == 4 and results["worst_jump"] == worst_jump(chassis.history)
+    summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))["summary"]
+    assert summary["worst_jump"] == results["worst_jump"]
+    assert json.loads((chassis.folder / "results.json").read_text())["worst_jump"] == results["worst_jump"]
+    assert f"worst jump       {results['worst_jump']:.4f} nats" in printed
 
 
 def test_the_folder_holds_every_row_that_was_logged(run):
