@@ -23,7 +23,7 @@ from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import MODES, WEIGHTS, Command
 from mfcc_wavenet.config.command_line import quoted, refuse_unused, sentence
 from mfcc_wavenet.config.errors import USER_ERROR, Interrupted, UserError, exit_codes
-from mfcc_wavenet.config.files import CHECKPOINT, checkpoint_file, slug
+from mfcc_wavenet.config.files import BEST, CHECKPOINT, checkpoint_file, slug
 from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain
 from mfcc_wavenet.config.settings import Settings, TrackingSettings
 from mfcc_wavenet.generation import files
@@ -44,7 +44,7 @@ def run(composed: DictConfig) -> None:
     overridden = [override.key_or_group for override in overrides]
     fetched = (command.checkpoint or "").startswith(artifacts.PREFIX)
     path = checkpoint_path(command.checkpoint, Path(command.runs)) if command.checkpoint else None
-    label = experiment or (path.resolve().parent.name if path else None)
+    label = experiment or (label_of(path.resolve()) if path else None)
     origin = f"from-{label}" if path else experiment or "default"
     folder = Path(command.runs) / (command.name or run_name(origin, overrides))
     if command.name:  # on the command line, which counts more than W&B's variable
@@ -58,7 +58,8 @@ def run(composed: DictConfig) -> None:
         directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)
         if command.weights not in WEIGHTS:
             raise UserError(f"weights={command.weights} is not a type; there are {', '.join(WEIGHTS)}.")
-        return modes.pin(folder, parse(config) if experiment else None, directory, command.weights)
+        name = BEST if path and path.name == BEST else CHECKPOINT
+        return modes.pin(folder, parse(config) if experiment else None, directory, command.weights, name)
     if path and experiment:
         raise UserError("experiment and checkpoint each bring all settings; name only one of them.")
     if command.mode == "train" and path is None:
@@ -90,6 +91,11 @@ def checkpoint_path(given: str, runs: Path) -> Path:
     if not path.exists() and (runs / given).is_dir():
         raise UserError(f"There is no checkpoint {given}; did you mean checkpoint={runs / given}?")
     return checkpoint_file(path)
+
+
+def label_of(path: Path) -> str:
+    """A checkpoint in a word: the folder's name, and for that of the best pass, which is another one, best."""
+    return f"{path.parent.name}-{path.stem}" if path.name == BEST else path.parent.name
 
 
 def merge(base: dict, config: dict, overridden: list[str]) -> Settings:

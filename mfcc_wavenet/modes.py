@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import CHECKPOINT, RESULTS, identities, owned, refuse_overwriting, write_json
+from mfcc_wavenet.config.files import BEST, CHECKPOINT, RESULTS, identities, owned, refuse_overwriting, write_json
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import sizes
@@ -79,15 +79,18 @@ def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output:
     return measured
 
 
-def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) -> None:
+def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, name: str = CHECKPOINT) -> None:
     """Turns the finished run in that folder into a record, its checkpoint measured anew.
 
-    weights: the type that they are stored in; UserError where a run that is exact in float32 is not in that.
+    name: of the checkpoint, the last one or that of the best pass; weights: the type that they are stored in.
+    UserError where a run that is exact in float32 is not in that.
     """
     if not (folder / RESULTS).is_file():
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
-    trained = checkpoints.load(folder / CHECKPOINT)
-    results = read_results(folder)
+    trained = checkpoints.load(folder / name)
+    results, pictures = read_results(folder), "*.png"
+    if name == BEST:
+        results, pictures = results | _results_at_best(trained), "curves.png"  # the others are of the last pass
     records.refuse(folder, trained.settings, composed, directory)  # before minutes of measuring
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     checkpoint = replace(trained, weights=stored, training=None)
@@ -99,7 +102,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
             "weights=float32 keeps the run exact."
         )
     try:
-        record = records.pin(folder, checkpoint, composed, directory, results, measured, weights)
+        record = records.pin(folder, checkpoint, composed, directory, results, measured, weights, pictures)
     except OSError as error:
         raise UserError(f"output={directory} could not be written ({error.strerror or error}).") from error
     print(
@@ -108,13 +111,28 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str) 
     )
 
 
+def _results_at_best(checkpoint: Checkpoint) -> dict:
+    """What of a run's results was otherwise at its best pass; what it is worth is measured anew."""
+    best = checkpoint.training["best"]
+    return {
+        "wrong": best["wrong"], "margin": best["margin"], "steps": best["step"], "epochs": round(best["epochs"], 3),
+        "samples_seen": best["samples_seen"], "seconds": round(checkpoint.training["seconds"], 1),
+        "best_checkpoint": CHECKPOINT,
+    }  # fmt: skip
+
+
 def with_settings(checkpoint: Checkpoint, settings: Settings) -> Checkpoint:
     return replace(checkpoint, settings=settings)
 
 
 def as_another_run(checkpoint: Checkpoint) -> Checkpoint:
     """The same start for a run of its own, with rows, curves and a W&B run of its own."""
-    training = checkpoint.training and checkpoint.training | {"run_id": None, "history": [], "rows_logged": 0}
+    training = checkpoint.training and checkpoint.training | {
+        "run_id": None,
+        "history": [],
+        "rows_logged": 0,
+        "best": None,
+    }
     return replace(checkpoint, training=training)
 
 

@@ -215,6 +215,35 @@ def test_a_pinned_run_evaluates_as_it_was_recorded(type_in, trained):
     assert {key: measured[key] for key in keys} == {key: record[key] for key in keys}
 
 
+def test_the_best_pass_of_a_run_can_be_taken_in_every_mode(type_in, trained):
+    """Where what the run had learnt was lost after it: evaluated, generated with, pinned and trained on from."""
+    diverging = (
+        "train.steps=60 train.evaluate_interval=10 train.evaluate_below=2 optim.learning_rate=0.02 "
+        "optim.schedule=step optim.milestones=[45] optim.milestone_factors=[100] optim.warmup_steps=0"
+    )
+    done = type_in(f"{QUICK} {diverging} name=lost")
+    assert done.code == 0, done.err
+    results = json.loads((trained / "runs/lost/results.json").read_text())
+    assert results["best_wrong"] < results["wrong"] and results["best_checkpoint"] == "best.pt"
+    best = "checkpoint=runs/lost/best.pt"
+    done = type_in(f"mode=evaluate {best}")
+    measured = json.loads((trained / "runs/lost-best.evaluation.json").read_text())
+    assert done.code == 0 and measured["wrong"] == results["best_wrong"]
+    done = type_in(f"mode=pin {best} output=kept")
+    record = json.loads((trained / "kept/results.json").read_text())
+    assert done.code == 0 and "kept: wrong " in done.out
+    assert (record["wrong"], record["steps"]) == (results["best_wrong"], results["best_step"])
+    assert 0 < record["samples_seen"] < results["samples_seen"] and record["nats"] == measured["nats"]
+    assert {path.name for path in (trained / "kept").glob("*.png")} == {"curves.png"}
+    done = type_in(f"mode=generate {best} input=spoken.wav output=best.wav")
+    assert done.code == 0 and soundfile.info(trained / "best.wav").frames == SAMPLES
+    done = type_in(f"runs=runs {best} train.steps={results['best_step'] + 5}")
+    assert done.code == 0, done.err
+    (folder,) = (trained / "runs").glob("from-lost-best*")
+    continued = json.loads((folder / "results.json").read_text())
+    assert continued["steps"] == results["best_step"] + 5 and continued["samples_seen"] > record["samples_seen"]
+
+
 def test_an_unfinished_run_is_not_pinned(type_in, trained):
     """Whether it is named by its folder or as a run; nor is a finished one where nothing can be written."""
     (trained / "runs" / "half").mkdir()

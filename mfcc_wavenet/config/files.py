@@ -19,6 +19,7 @@ from mfcc_wavenet.config.errors import UserError
 
 # In the folder of a run, and the first two also in a record of experiments/.
 CHECKPOINT = "checkpoint.pt"
+BEST = "best.pt"  # the checkpoint at the best whole pass; in a run's folder alone
 RESULTS = "results.json"  # written last: the run is finished
 CONFIG = "config.yaml"  # all settings of the run
 HISTORY = "history.jsonl"  # what was logged, one row per line, for whoever watches the run

@@ -259,6 +259,7 @@ class TrainSettings:
     gradient_metrics: bool  # mfcc_grad_* and update_ratio_*, at every logged step
     evaluate_interval: int  # steps between two teacher-forced passes over everything
     evaluate_below: float  # such a pass is made only once the training error is below this
+    return_to_best: float | None  # times the loss at the best pass, above which training returns to it; null: never
     sample_interval: int  # steps between two audio samples
     sample_utterances: int  # utterances, from the first on, that are generated then
     sample_seconds: float  # at most, of each of them
@@ -273,6 +274,10 @@ class TrainSettings:
     def __post_init__(self):
         _at_most(MAX_PROCESSES, "train", "workers", self.workers)
         _at_most(MAX_PROCESSES, "train", "threads", self.threads)
+        if self.return_to_best is not None and self.return_to_best <= 1:
+            raise UserError(
+                f"train.return_to_best is {self.return_to_best}; it is a factor above 1, or null to never return."
+            )
         if self.precision is not None:
             _one_of(PRECISIONS, "train", "precision", self.precision)
 

@@ -34,6 +34,7 @@ MAX_MARKED = 40  # points of a curve with a marker each
 UNITS = {10**9: "billions", 10**6: "millions", 10**3: "thousands"}  # of an axis whose numbers get long
 SILENCE = 1e-3  # amplitude below which waveforms are drawn flat
 BLUE, RED, PINK, GREEN = "#1f5fa8", "#c0392b", "#e0a49c", "#2e7d32"
+GREY = "#555555"
 OVER = "#e8e8e8"  # where a sound is over
 WAVE_COLOURS = (BLUE, BLUE, RED)
 
@@ -85,7 +86,8 @@ def curves(history: list[dict], title: str) -> Figure:
     (wrong samples of all, judged by the latest training windows) and "wrong" (the same, counted in
     a pass over everything); one that lacks a value, or has None or NaN there, is left out of that
     curve. Zero wrong samples, the aim, has its own line at the bottom, with a mark where it was
-    reached first. The title, the run's name, is written as it is, whatever it holds.
+    reached first. A row with "returned_to" is a vertical line: training returned to its best pass.
+    The title, the run's name, is written as it is, whatever it holds.
     """
     figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
@@ -106,6 +108,9 @@ def curves(history: list[dict], title: str) -> Figure:
         mark = {"marker": "*", "markersize": 15, "linestyle": "none", "clip_on": False, "zorder": 5}
         below.plot(first, 0, color=GREEN, markeredgecolor="white", label=label, **mark)
     _samples_scale(below, np.concatenate([seen, seen_then, counted_at]))
+    for number, row in enumerate(row for row in history if "returned_to" in row):
+        label = "_another" if number else "returned to the best pass"
+        above.axvline(row["samples_seen"], color=GREY, linewidth=1, linestyle=":", label=label)
     for ax, curve in ((above, loss), (below, np.concatenate([estimates, wrong]))):
         ax.grid(alpha=0.25, which="both")
         if ax.get_legend_handles_labels()[0]:  # over the axes, where it covers nothing

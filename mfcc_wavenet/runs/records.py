@@ -45,24 +45,25 @@ def refuse(run: Path, settings: Settings, composed: Settings | None, directory: 
 
 def pin(
     run: Path, checkpoint: Checkpoint, composed: Settings | None, directory: Path,
-    results: dict, measured: dict, weights: str = "float32",
+    results: dict, measured: dict, weights: str = "float32", pictures: str = "*.png",
 ) -> dict:  # fmt: skip
     """Writes the record of a finished run: config, checkpoint without training state, pictures, README, results.json.
 
     results: what the run found at its end; measured: what the checkpoint was measured to be when it was to be pinned;
-    weights: the name of the type that they are stored in.
+    weights: the name of the type that they are stored in; pictures: of the run that are kept, as a pattern.
     Every file is written whole, and results.json, which says that the record is complete, is the last one: it is gone
     while the others are replaced, so that it never belongs to another checkpoint, and the next call completes what
     was killed. Returns what is in results.json. UserError as in refuse, and for a checkpoint that is too large.
     """
     with owned(directory, f"The record {directory}"):
         refuse(run, checkpoint.settings, composed, directory)
-        return _write(run, checkpoint, directory, composed is None, results, measured, weights)
+        return _write(run, checkpoint, directory, composed is None, results, measured, weights, pictures)
 
 
 def _write(
-    run: Path, checkpoint: Checkpoint, directory: Path, with_config: bool, results: dict, measured: dict, weights: str
-) -> dict:
+    run: Path, checkpoint: Checkpoint, directory: Path, with_config: bool,
+    results: dict, measured: dict, weights: str, pictures: str,
+) -> dict:  # fmt: skip
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / CHECKPOINT
     with replacing(path) as candidate:
@@ -75,7 +76,7 @@ def _write(
         (directory / RESULTS).unlink(missing_ok=True)
     if with_config:
         write_text(directory / CONFIG, _config(checkpoint.settings))
-    for picture in run.glob("*.png"):
+    for picture in run.glob(pictures):
         if (directory / picture.name).is_symlink():  # the record keeps a picture of its own
             (directory / picture.name).unlink()
         with replacing(directory / picture.name) as unfinished:

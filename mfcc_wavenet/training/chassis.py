@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
-from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, write_json, write_text
+from mfcc_wavenet.config.files import BEST, CHECKPOINT, CONFIG, HISTORY, RESULTS, write_json, write_text
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import plain, run_config
 from mfcc_wavenet.config.settings import Settings
@@ -94,6 +94,7 @@ class Chassis:
         self.bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)  # non-finite ones in a row
         self.seconds = 0.0  # of training, over all parts of a run
         self.history: list[dict] = []  # what the curves are drawn from
+        self.best: dict | None = None  # the pass over everything with the fewest wrong samples
         self.rows_logged: int | None = 0  # in the folder, when the checkpoint was written
         self.run_id: str | None = None  # W&B's
         if checkpoint:
@@ -108,6 +109,7 @@ class Chassis:
         gradients stay non-finite or the folder cannot be written to.
         """
         forget_rows_after(self.folder / HISTORY, self.step, self.rows_logged)
+        state.match_best_file(self)
         self.save()  # a folder that refuses is found out now, not after the first hours
         (self.folder / RESULTS).unlink(missing_ok=True)
         note_decayed(self.settings.optim, self.step, self.settings.train.steps)
@@ -149,7 +151,7 @@ class Chassis:
                 zero = self._look_for_zero(report)
                 self.metrics.restart_clock()
             self.seconds = time.perf_counter() - started
-            if every(settings.checkpoint_interval, self.step) or interruption.signal_number:
+            if every(settings.checkpoint_interval, self.step) or state.is_best(self) or interruption.signal_number:
                 self.save()
             if interruption.signal_number:
                 raise Interrupted(
@@ -233,6 +235,8 @@ class Chassis:
         self.history.append(row)
         report.row(self.step, self.position.epochs, values, score(self.history, self.corpus.samples))
         self._refuse_divergence()
+        if state.is_far_from_best(self, values.get("loss")):
+            report.returned(self.step, values["loss"], state.return_to_best(self))
 
     def _refuse_divergence(self) -> None:
         bad_steps = int(self.bad_steps)
@@ -268,6 +272,7 @@ class Chassis:
         measured = teacher_forced(self.evaluated_model, self.windows)
         seen = self.metrics.samples_seen
         self.history.append({"step": self.step, "samples_seen": seen, "wrong": measured.wrong})
+        state.note_pass(self, measured)
         reached = score(self.history, measured.samples)
         report.evaluation(self.step, self.position.epochs, seen, measured, reached)
         return measured
@@ -286,12 +291,15 @@ class Chassis:
             "samples_seen": self.metrics.samples_seen,
             "samples_to_zero": samples_to_zero(self.history),
             "worst_jump": worst_jump(self.history),
+            **state.results_of_best(self, measured.wrong),
             "seconds": round(self.seconds, 1),
             "seed": self.settings.train.seed,
         }
         try:
             samples = list(first_utterances(model, self.windows, self.settings))
             report.conclude(self.step, samples, self.history, results)
+            if state.is_best(self):
+                self._write(BEST)  # the last pass is in no checkpoint.pt: a resumed run makes and logs it again
             write_text(self.folder / CONFIG, yaml.safe_dump(plain(self.settings), sort_keys=False))
             write_json(self.folder / RESULTS, results)
         except (OSError, soundfile.SoundFileError) as error:
@@ -313,11 +321,15 @@ class Chassis:
     # --- saving and resuming ----------------------------------------------------------------------
 
     def save(self) -> None:
-        """A checkpoint of everything, into the run's folder."""
+        """A checkpoint of everything, into the run's folder; at the best pass also as that of the best pass."""
+        self._write(CHECKPOINT, *([BEST] if state.is_best(self) else []))
+
+    def _write(self, *names: str) -> None:
         weights = self.evaluated_model.state_dict()
         checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, state.of_training(self))
         with without_signals_of_children():
-            checkpoints.save(self.checkpoint_path, checkpoint)
+            for name in names:
+                checkpoints.save(self.folder / name, checkpoint)
 
 
 def every(interval: int, step: int) -> bool:

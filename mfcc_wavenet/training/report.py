@@ -7,7 +7,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, file_name
+from mfcc_wavenet.config.files import BEST, CHECKPOINT, CONFIG, HISTORY, RESULTS, file_name
 from mfcc_wavenet.evaluation.free_running import Sample
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced
 from mfcc_wavenet.runs import plots
@@ -40,6 +40,10 @@ class Report:
     def progress(self, step: int) -> None:
         self.bar.update(step - self.bar.n)
 
+    def note(self, line: str) -> None:
+        """On stderr, above the bar."""
+        self.bar.write(line, file=sys.stderr)
+
     def row(self, step: int, epochs: float, values: dict[str, float], score: float | None) -> None:
         """A row of metrics, accumulated since the last one."""
         logged = {f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}
@@ -53,6 +57,14 @@ class Report:
         values = {f"eval/{name}": value for name, value in measured.values().items()}
         self._log(values | {SAMPLES_SEEN: samples_seen}, score, step)
         self._show(epochs, measured.nats, f"{measured.wrong:,}")
+
+    def returned(self, step: int, loss: float, best: dict) -> None:
+        """Training has returned to its best pass; loss: of the row that made it return, nats per sample."""
+        self._log({"train/returned_to": best["step"]}, None, step)
+        self.note(
+            f"The loss is {loss:.4g} nats at step {step:,}; weights and optimizer return to the best pass, "
+            f"that of step {best['step']:,} ({best['wrong']:,} wrong, {best['loss']:.4g} nats)."
+        )
 
     def sounds(self, step: int, samples: Iterable[Sample]) -> None:
         """Originals and what the model makes of their MFCCs, free-running, with spectrograms."""
@@ -105,6 +117,7 @@ def table(folder: Path, commands: dict[str, str]) -> str:
         "reproduced": f"{reproduction(results)}, free-running from MFCCs alone",
         "nats": f"{results['nats']:.6f} per sample",
         "worst jump": _jump(results),
+        "best pass": _best(folder, results),
         "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
         "seconds": f"{results['seconds']:,.1f}",
         "audio": ", ".join(str(path) for path in sorted(folder.glob("*.wav"))),
@@ -117,8 +130,18 @@ def table(folder: Path, commands: dict[str, str]) -> str:
 
 def _jump(results: dict) -> str:
     """How far the loss ever was above its lowest before; nothing of a run that logged no rows, or did not say."""
-    jump = results.get("worst_jump")
-    return "" if jump is None else f"{jump:.4f} nats that the loss rose above its lowest before"
+    jump, returns = results.get("worst_jump"), results.get("returns", 0)
+    if jump is None:
+        return ""
+    returned = f"; training returned to its best pass {returns:,} times" if returns else ""
+    return f"{jump:.4f} nats that the loss rose above its lowest before{returned}"
+
+
+def _best(folder: Path, results: dict) -> str:
+    """The best pass, where it is not the last one."""
+    if results.get("best_checkpoint") != BEST:
+        return ""
+    return f"{results['best_wrong']:,} wrong after {results['best_step']:,} steps: {folder / BEST}"
 
 
 def reproduction(results: dict) -> str:

@@ -20,6 +20,7 @@ def test_the_pinned_checkpoint_of_format_1_loads():
     loaded = load(path)
     assert loaded.settings.train.max_bad_steps == 5 and loaded.settings.wavenet.prediction == "none"
     assert loaded.settings.train.precision == "float32" and not loaded.settings.train.compile
+    assert loaded.settings.train.return_to_best is None
     assert loaded.settings.tracking.project is None and loaded.settings.tracking.dir is None
     assert loaded.training is None
     assert loaded.model().geometry.receptive_field == 63
@@ -42,6 +43,7 @@ def test_a_training_checkpoint_of_format_1_resumes(tmp_path):
     moments = chassis.optimizer.state_dict()["state"]
     for number, kept in content["training"]["optimizer"].items():
         assert torch.equal(moments[number]["exp_avg"], kept["exp_avg"])
+    assert loaded.training["best"] is None, "its passes, if there were any, were not kept"
     results = chassis.train()
     assert results["steps"] == 20 and results["epochs"] > 10 * 200 / 3200
     assert content_of(chassis.checkpoint_path)["format"] == f"{MARK} {FORMAT}"

@@ -97,6 +97,16 @@ def test_any_lengths_are_drawn(lengths, tmp_path):
         assert picture.width == 1200
 
 
+def test_returns_to_the_best_pass_are_vertical_lines():
+    """At the samples seen then; one entry in the legend, however many there are."""
+    history = [row(1000, 2.0, 9), {"samples_seen": 1500, "returned_to": 4}, {"samples_seen": 2500, "returned_to": 4}]
+    figure = plots.curves([*history, row(3000, 1.0, 5)], "a run")
+    above = figure.axes[0]
+    drawn = [line.get_xdata()[0] for line in above.lines if line.get_linestyle() == ":"]
+    legend = [text.get_text() for text in above.get_legend().get_texts()]
+    assert drawn == [1500, 2500] and legend.count("returned to the best pass") == 1
+
+
 def test_bare_spectrograms_can_be_laid_side_by_side(speech):
     """One scale of time, one of colours: half the amplitude is 6 dB darker, and where a sound is over it is grey."""
     pngs = plots.bare_spectrograms([speech, 0.5 * speech, speech[: len(speech) // 2]], RATE)
