@@ -44,9 +44,11 @@ def training_bytes(settings: Settings, geometry: Geometry, number_bytes: int = F
     inputs = wavenet.kernel_size * wavenet.residual_channels + settings.upsampling.channels
     per_layer = inputs + 3 * wavenet.gate_channels  # and tanh, sigmoid and their product
     positions = window.batch_size * (window.samples + geometry.receptive_field // 2)  # fewer in each later layer
-    predictions = window.batch_size * window.samples * 2 * wavenet.quantization_channels
-    numbers = COPIES_IN_TRAINING * count_weights(settings, speakers=1) + predictions
-    return numbers * FLOAT_BYTES + positions * len(geometry.dilations) * per_layer * number_bytes
+    predictions = window.batch_size * window.samples
+    gated = 2 * wavenet.gate_channels  # once more of all layers, in one array for the skips, and its gradient
+    kept = len(geometry.dilations) * (positions * per_layer + predictions * gated)
+    logits = predictions * 2 * wavenet.quantization_channels
+    return (COPIES_IN_TRAINING * count_weights(settings, speakers=1) + logits) * FLOAT_BYTES + kept * number_bytes
 
 
 def memory_bytes() -> int:

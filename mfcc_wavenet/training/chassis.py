@@ -31,7 +31,7 @@ from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs.history import forget_rows_after, samples_to_zero, score, worst_jump
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.tracker import Tracker
-from mfcc_wavenet.training import state
+from mfcc_wavenet.training import cost, state
 from mfcc_wavenet.training.device import device_memory, pick_device
 from mfcc_wavenet.training.loader import (
     load_batches,
@@ -114,6 +114,7 @@ class Chassis:
         (self.folder / RESULTS).unlink(missing_ok=True)
         note_decayed(self.settings.optim, self.step, self.settings.train.steps)
         settings = self.settings
+        cost.tell_in_advance(self)
         config = run_config(settings, self.choices) | sizes(settings, len(self.speakers), self.corpus.samples)
         with (
             Interruption() as interruption,  # around the W&B run: that is never left unfinished
@@ -138,9 +139,11 @@ class Chassis:
         self.metrics.restart_clock()
         started = time.perf_counter() - self.seconds
         zero = self._zero_of_before()
+        first_steps = cost.FirstSteps(self)
         while self.step < settings.steps and not zero:
             self.training_step(batches)
             report.progress(self.step)
+            first_steps.tell(report)
             self.seconds = time.perf_counter() - started
             if every(settings.log_interval, self.step):
                 self._log_row(report)

@@ -1,11 +1,13 @@
 """What settings take is known before anything is allocated."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from support.architectures import FEATURES, SPEAKERS, architectures, examples, random_type_checks
-from support.settings import compose_settings
+from support.settings import ROOT, compose_settings
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.geometry import Geometry
@@ -33,6 +35,27 @@ def test_a_longer_window_takes_more():
     assert 30e9 < training_bytes(settings, geometry) < 80e9
     longer = replace(settings, window=replace(settings.window, samples=10_000))
     assert training_bytes(longer, geometry) > 1.5 * training_bytes(settings, geometry)
+
+
+def test_a_step_takes_what_was_reckoned_and_less_than_twice_that():
+    """The peak of a process of its own, over what it had before its first step."""
+    code = (
+        "import re, sys, tempfile; from pathlib import Path; sys.path.insert(0, 'tests')\n"
+        "from support.settings import ROOT, compose_settings\n"
+        "from mfcc_wavenet.config.size import FLOAT_BYTES, count_weights, training_bytes\n"
+        "from mfcc_wavenet.data.batch import Position; from mfcc_wavenet.training.chassis import Chassis\n"
+        "kilobytes = lambda key: int(re.search(key + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    settings = compose_settings('experiment=baseline', 'window.samples=2000', 'window.batch_size=4',\n"
+        "        'data.prepared=' + folder, 'train.device=cpu', 'train.compile=false', 'train.precision=float32')\n"
+        "    chassis = Chassis(settings, Path(folder) / 'run'); batches = chassis._batches(Position())\n"
+        "    before = kilobytes('VmRSS')\n"
+        "    for _ in range(3): chassis.training_step(batches)\n"
+        "taken = 1024 * (kilobytes('VmHWM') - before) + FLOAT_BYTES * count_weights(settings, 1)\n"
+        "print(taken / training_bytes(settings, chassis.geometry))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 1 < float(done.stdout) < 2
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,11 @@ class CommandLine:
         return Done(code, *self.capsys.readouterr())
 
     def refused(self, line: str, *words: str) -> Done:
-        """Exit code 2, and on stderr a sentence with these words; before it at most speakers and a progress bar."""
+        """Exit code 2, and on stderr a sentence with these words, before it at most speakers, cost and progress."""
         done = self(line)
         assert done.code == 2
         *before, sentence = done.err.strip().splitlines()
-        assert all(re.search(r"step/s|s/step|^\d+ speakers?, ", one) for one in before), before
+        assert all(re.search(r"step/s|s/step|^\d+ speakers?, |^Cost: |^Speed: ", one) for one in before), before
         assert all(word in sentence for word in words), sentence
         assert sentence.endswith((".", "?"))
         return done
