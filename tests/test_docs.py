@@ -28,6 +28,7 @@ from support.pages import DOCS, README, RECORDS, Page
 from support.settings import DEMO, ROOT, compose_settings
 from wandb.cli.cli import cli as wandb
 
+from mfcc_wavenet.bench import fit
 from mfcc_wavenet.data.mfcc import mfcc
 
 MAX_README_LINES = 160
@@ -140,7 +141,12 @@ def try_workspace(clone: SimpleNamespace, project: str) -> None:
 
 
 def try_bench(clone: SimpleNamespace, name: str, *words: str) -> None:
-    """That of training with a tiny network; that of generation takes minutes, and its parts have their own tests."""
+    """That of training with tiny or few networks; generation's takes minutes, and its parts have their own tests."""
+    if "--fit" in words:
+        clone.monkeypatch.setattr(fit, "NETWORKS", fit.NETWORKS[:4])
+        code, out, err = call(clone, "mfcc_wavenet.bench.__main__", name, *words, "--threads=1", "--seconds=0.05")
+        assert code == 0 and json.loads(out.splitlines()[-1])[-1]["fit"]["rate"], err
+        return
     if name == "train":
         short = ("--networks=tiny", "--threads=1", "--seconds=0.05")
         code, out, err = call(clone, "mfcc_wavenet.bench.__main__", name, *words, *short)

@@ -5,7 +5,7 @@ import json
 import math
 from typing import NoReturn
 
-from mfcc_wavenet.bench import generate, step_time, train
+from mfcc_wavenet.bench import fit, generate, step_time, train
 from mfcc_wavenet.bench.networks import MEASURED
 from mfcc_wavenet.config.errors import UserError, exit_codes
 
@@ -41,21 +41,27 @@ def main() -> None:
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     benchmarks.add_parser("generate", help="of generation")
     of_training = benchmarks.add_parser("train", help="of training")
-    of_training.add_argument("--networks", type=_names, default=list(MEASURED), help=f"default: {','.join(MEASURED)}")
+    of_training.add_argument("--networks", type=_names, help=f"default: {','.join(MEASURED)}")
     of_training.add_argument(
         "--threads", type=_thread_counts, help="of a CPU (default: 1,2 without a GPU; with one, the GPU is measured)"
     )
     of_training.add_argument(
-        "--seconds", type=_seconds, default=train.SECONDS, help="of each row (default: %(default)s)"
+        "--seconds", type=_seconds, help=f"of each row (default: {train.SECONDS}, with --fit {fit.SECONDS})"
     )
-    of_training.add_argument("--profile", action="store_true", help="where the time of a step goes")
+    what = of_training.add_mutually_exclusive_group()
+    what.add_argument("--profile", action="store_true", help="where the time of a step goes")
+    what.add_argument("--fit", action="store_true", help="what networks of other sizes cost on a CPU")
     given = parser.parse_args()
     if given.benchmark == "generate":
         rows = generate.benchmark()
+    elif given.fit:
+        if given.networks:
+            raise UserError("--fit has networks of its own; leave --networks out.")
+        rows = fit.benchmark(given.threads, given.seconds or fit.SECONDS)
     else:
         threads = given.threads or train.default_threads()
         measure = step_time.profile if given.profile else train.benchmark
-        rows = measure(given.networks, threads, given.seconds)
+        rows = measure(given.networks or list(MEASURED), threads, given.seconds or train.SECONDS)
     print(json.dumps(rows), flush=True)
 
 
