@@ -181,6 +181,7 @@ def _from_2_to_3(content: dict[str, Any]) -> None:
     """New settings: what was done before they could be set."""
     content["settings"]["train"] |= {"precision": "float32", "compile": False}
     content["settings"]["wavenet"] |= {"prediction": "none", "prediction_order": 16, "difference_target": False}
+    content["settings"]["optim"] |= {"muon_learning_rate": 0.02, "muon_momentum": 0.95}
     tracking = content["settings"]["tracking"]  # where these were nobody's choice, W&B's variables count now
     for name, default in (("project", "mfcc_wavenet"), ("dir", ".")):
         if tracking[name] == default:
