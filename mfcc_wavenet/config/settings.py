@@ -25,7 +25,7 @@ MAX_DELTA_WIDTH = 999  # frames
 MAX_PROCESSES = 1024  # and threads
 PREDICTIONS = ("none", "lpc")
 MAX_PREDICTION_ORDER = 64
-OPTIMIZERS = ("adam", "adamw")
+OPTIMIZERS = ("adam", "adamw", "muon")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 PRECISIONS = ("float32", "bfloat16")  # of training
 
@@ -212,8 +212,10 @@ class DataSettings:
 class OptimSettings:
     """How the weights move."""
 
-    optimizer: str  # "adam" or "adamw"
-    learning_rate: float  # the peak
+    optimizer: str  # "adam", "adamw" or "muon"
+    learning_rate: float  # the peak; with muon, of everything but the network's matrices
+    muon_learning_rate: float  # "muon" alone: the peak of the matrices, which rises and falls with the other
+    muon_momentum: float
     betas: tuple[float, float]
     weight_decay: float
     schedule: str  # "constant", "linear", "cosine" or "step"
@@ -242,6 +244,10 @@ class OptimSettings:
             raise UserError(f"optim.milestones is {list(self.milestones)}; the steps must ascend.")
         if max(self.betas) >= 1:
             raise UserError(f"optim.betas is {list(self.betas)}; both must be less than 1.")
+        if self.muon_momentum >= 1:
+            raise UserError(f"optim.muon_momentum is {self.muon_momentum}; it must be less than 1.")
+        if self.optimizer == "muon" and not self.learning_rate:
+            raise UserError("optim.learning_rate is 0; with optim.optimizer=muon it must be above 0.")
         if self.floor > 1:
             raise UserError(f"optim.floor is {self.floor}; it is a fraction of optim.learning_rate, at most 1.")
         if not 0 <= self.ema_decay < 1:

@@ -178,7 +178,7 @@ class Chassis:
         rate = learning_rate(settings, self.step)
         batch, predictions, scalars = self.loss_fn(batches, logged)
         finite = scalars["grad_norm"].isfinite()
-        before = {group["name"]: copies(group["params"]) for group in self.optimizer.param_groups if logged}
+        before = {name: copies(weights) for name, weights in self.model.parameter_groups().items() if logged}
         take_step(self.optimizer, rate, finite)
         if self.averaged is not None:
             update_average(self.averaged, self.model, settings.ema_decay, finite)
@@ -214,7 +214,7 @@ class Chassis:
         return batch, self.network_pass(batch)
 
     def _update_ratios(self, before: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-        after = {group["name"]: group["params"] for group in self.optimizer.param_groups}
+        after = self.model.parameter_groups()
         return {f"update_ratio_{name}": relative_change(weights, after[name]) for name, weights in before.items()}
 
     def _count_bad_steps(self, finite: Bool[Tensor, ""]) -> Tensor:

@@ -7,19 +7,31 @@ from jaxtyping import Bool
 from torch import Tensor, nn, optim
 
 from mfcc_wavenet.config.settings import OptimSettings
+from mfcc_wavenet.training.muon import Muon
 
-CLASSES = {"adam": optim.Adam, "adamw": optim.AdamW}
+CLASSES = {"adam": optim.Adam, "adamw": optim.AdamW, "muon": Muon}
+MATRIX_GROUPS = ("layers", "head")  # whose matrices Muon moves; not lookup tables, nor what few frames of a step reach
 
 
 def make_optimizer(settings: OptimSettings, groups: dict[str, list[nn.Parameter]]) -> optim.Optimizer:
-    """Adam or AdamW (Kingma and Ba 2015; Loshchilov and Hutter 2019), one parameter group per name."""
+    """Adam, AdamW or Muon (Kingma and Ba 2015; Loshchilov and Hutter 2019; muon.py) for named parameters."""
+    parts = [{"params": parameters, "name": name} for name, parameters in groups.items()]
+    if settings.optimizer == "muon":
+        parts = [part for group in parts for part in _matrices_apart(group, settings)]
     return CLASSES[settings.optimizer](
-        [{"params": parameters, "name": name} for name, parameters in groups.items()],
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        fused=True,
+        parts, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )
+
+
+def _matrices_apart(group: dict, settings: OptimSettings) -> list[dict]:
+    """The group, or its matrices for Muon and the rest of it for Adam."""
+    if group["name"] not in MATRIX_GROUPS:
+        return [group]
+    matrices = [parameter for parameter in group["params"] if parameter.ndim == 2]
+    others = [parameter for parameter in group["params"] if parameter.ndim != 2]
+    factor = settings.muon_learning_rate / settings.learning_rate
+    of_muon = {"params": matrices, "momentum": settings.muon_momentum, "rate_factor": factor}
+    return [part for part in (group | of_muon, group | {"params": others}) if part["params"]]
 
 
 def take_step(optimizer: optim.Optimizer, learning_rate: float, finite: Bool[Tensor, ""]) -> None:
@@ -28,7 +40,7 @@ def take_step(optimizer: optim.Optimizer, learning_rate: float, finite: Bool[Ten
     The fused optimizers look at found_inf on the device, as they do for torch.amp.GradScaler: nothing waits for it.
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate_factor", 1)
     optimizer.grad_scale = None
     optimizer.found_inf = (~finite).float()
     optimizer.step()

@@ -22,8 +22,9 @@ from mfcc_wavenet.runs.history import score
 from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.schedule import learning_rate
 
-# Everything that has a state is on: jitter draws random numbers, averaging keeps a second model.
-STATEFUL = ("upsampling.jitter=0.2", "optim.ema_decay=0.9", "train.log_interval=7", "train.sample_interval=0")
+# Everything that has a state is on: jitter draws random numbers, averaging keeps a second model, Muon next to Adam.
+STATEFUL = ("optim.optimizer=muon", "upsampling.jitter=0.2", "optim.ema_decay=0.9")
+STATEFUL += ("train.log_interval=7", "train.sample_interval=0")
 WORKERS = [0, pytest.param(2, id="two workers")]
 
 

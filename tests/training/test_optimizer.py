@@ -7,9 +7,11 @@ import torch
 from support.settings import compose_settings
 
 from mfcc_wavenet.config.settings import OPTIMIZERS
+from mfcc_wavenet.training.muon import orthogonalised
 from mfcc_wavenet.training.optimizer import CLASSES, make_optimizer, take_step, update_average
 
 RATE = 0.5
+PARTS = ("upsampling", "embedding", "layers", "head")
 OPTIM = replace(compose_settings().optim, learning_rate=RATE)
 
 
@@ -34,6 +36,7 @@ def test_decoupled_weight_decay_is_what_tells_adamw_from_adam():
         make_optimizer(replace(OPTIM, optimizer=name, weight_decay=0.1), {"all": [weight]}).step()
         moved[name] = 1 - weight.item()
     assert moved["adamw"] == pytest.approx(RATE * 0.1)
+    assert moved["muon"] == moved["adam"]  # this is no matrix
     assert moved["adam"] == pytest.approx(RATE)  # the decay is in the gradient, whose size Adam divides out
 
 
@@ -42,14 +45,66 @@ def test_a_step_that_is_not_finite_changes_nothing(name):
     """Neither weights nor moments nor the count of steps; the next one is what it would have been without it."""
     states = []
     for gradients in ([1.0, 2.0], [1.0, torch.nan, 2.0], [1.0, torch.inf, torch.nan, 2.0]):
-        weight = torch.nn.Parameter(torch.ones(3))
-        optimizer = make_optimizer(replace(OPTIM, optimizer=name), {"all": [weight]})
+        weights = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2, 3))]
+        optimizer = make_optimizer(replace(OPTIM, optimizer=name, weight_decay=0.1), {"layers": weights})
         for gradient in gradients:
-            weight.grad = torch.full((3,), gradient)
-            take_step(optimizer, RATE, weight.grad.isfinite().all())
-        states.append([weight.detach(), *optimizer.state[weight].values()])
+            for weight in weights:
+                weight.grad = torch.full_like(weight, gradient)
+            take_step(optimizer, RATE, torch.tensor(gradient).isfinite())
+        states.append([tensor for weight in weights for tensor in (weight.detach(), *optimizer.state[weight].values())])
     for other in states[1:]:
         assert all(torch.equal(one, another) for one, another in zip(states[0], other))
+
+
+def test_a_step_of_muon_is_orthogonal_and_of_one_size():
+    """Whatever the gradient's singular values: those of the step are the rate, times sqrt(rows / columns) if tall."""
+    torch.manual_seed(0)
+    for rows, columns in ((6, 6), (4, 10), (12, 3)):
+        matrix = torch.nn.Parameter(torch.zeros(rows, columns))
+        left, right = torch.linalg.qr(torch.randn(rows, rows)).Q, torch.linalg.qr(torch.randn(columns, columns)).Q
+        smaller = min(rows, columns)
+        singular = torch.logspace(0, -2, smaller)
+        matrix.grad = left[:, :smaller] @ singular.diag() @ right[:smaller]
+        optimizer = make_optimizer(replace(OPTIM, optimizer="muon", muon_learning_rate=0.1), {"head": [matrix]})
+        take_step(optimizer, RATE, torch.tensor(True))
+        taken = torch.linalg.svdvals(matrix.detach()) / (0.1 * max(1, rows / columns) ** 0.5)
+        assert taken.min() > 0.6 and taken.max() < 1.25
+        descent = (matrix.detach() * (left[:, :smaller] @ right[:smaller])).sum()
+        assert descent < -0.6 * 0.1 * smaller  # along -U V^T
+
+
+def test_muon_moves_the_matrices_of_the_network_and_adam_the_rest():
+    """A lookup table, a bias and what lies outside the network move as with Adam, whatever the rate of the matrices."""
+    moved = {}
+    for name, muon_rate in (("adam", 0.1), ("muon", 0.1), ("muon", 0.2)):
+        torch.manual_seed(0)
+        groups = {part: [torch.nn.Parameter(torch.randn(4, 4)), torch.nn.Parameter(torch.randn(4))] for part in PARTS}
+        before = {part: [weight.detach().clone() for weight in weights] for part, weights in groups.items()}
+        settings = replace(OPTIM, optimizer=name, muon_learning_rate=muon_rate)
+        optimizer = make_optimizer(settings, groups)
+        for weights in groups.values():
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+        take_step(optimizer, settings.learning_rate, torch.tensor(True))
+        moved[name, muon_rate] = {
+            (part, weight.ndim): weight.detach() - old
+            for part, weights in groups.items()
+            for weight, old in zip(weights, before[part])
+        }
+    adam, muon, faster = moved.values()
+    of_muon = {("layers", 2), ("head", 2)}
+    for key in adam:
+        assert torch.equal(muon[key], adam[key]) == (key not in of_muon)
+        torch.testing.assert_close(faster[key], muon[key] * (2 if key in of_muon else 1))
+
+
+def test_matrices_together_are_each_by_itself():
+    """What else has the same shape does not matter."""
+    torch.manual_seed(0)
+    matrices = torch.randn(5, 8, 12)
+    together = orthogonalised(matrices)
+    for one, alone in zip(together, matrices):
+        torch.testing.assert_close(one, orthogonalised(alone[None])[0])
 
 
 def test_the_average_trails_by_its_decay_and_skips_what_is_skipped():
