@@ -15,13 +15,17 @@ with the spreads of noise, or periodic. The rules, in the order in which they ar
 - too loud: 16-bit integers, and whatever else needs more power than full scale has. The power of a frame is that of
   the smooth spectrum that its coefficients describe.
 - too quiet: below the silence of the model's mel bands, or a range above the 80 dB that librosa keeps: more mel bands.
+- librosa's and torchaudio's defaults: decibels as ours, so that no single number shows them, but the statistics of a
+  clip do together: levels, spreads, and how the coefficients move. 512 samples are a longer step through speech than
+  160, but windows of 2048 overlap by 75 %, not 60: more happens from frame to frame, and less at the highest frequency
+  that frames can show. Two logistic regressions, fitted to speech that was filtered, noisy and so on and to other
+  sounds, weigh them. Where ours never come, or where the range is above 80 dB, too, they are refused; where ours hardly
+  ever come, there is a warning.
 
 What cannot be told apart is accepted. With fewer than MIN_FRAMES frames that is everything but transposed, means
 removed, HTK, c0 last and too loud or quiet; with fewer than MIN_COEFFICIENTS coefficients, also these but the last two.
-For any length it is another gain (decibels relative to a maximum), another window, hop or rate, and the defaults of
-librosa and torchaudio unless they are too loud or too quiet: their decibels are like those of audio that was amplified
-or filtered. Digital silence gives their 128 bands away only in a recording that is quiet itself, since librosa keeps
-80 dB below the loudest value.
+For any length it is another gain (decibels relative to a maximum), another window, hop or rate, and, unless the model's
+settings are those that the regressions were fitted for, the defaults of librosa and torchaudio.
 """
 
 from functools import lru_cache
@@ -47,6 +51,40 @@ NOISE_SAMPLES = 200  # hops
 MAX_DECIBELS = 600.0  # what is larger is too loud in any case, and would overflow
 HANN_POWER = 0.375  # mean square of the window
 
+# The settings whose MFCCs the regressions tell from others, and the groups of coefficients in the statistics.
+FITTED = {"sample_rate": 16000, "n_fft": 400, "win_length": 400, "hop_length": 160, "n_mels": 80}
+GROUPS = (slice(0, 1), slice(1, 2), slice(2, 6), slice(6, 13))
+NEGLIGIBLE = 4.0  # dB**2, added to variances: what is constant does not move
+MIN_REFUSED_FRAMES = 60  # below, there is a warning at most
+MIN_SURE_FRAMES = 80  # below, statistics vary so much that a warning needs more
+REFUSED, WARNED = 4.0, 0.0  # log odds; of speakers and sounds that the fit had not seen, ours reached REFUSED - 2.5
+MAX_OWN_RANGE = 84.0  # dB, where a warning would be due: above it, it is a refusal; of 3,005 clips, ours reached 81.2
+# Of any statistic from CENTRE, in SCALE: what is further away is another sound, and proves nothing.
+MAX_DISTANCE, MAX_WARNED_DISTANCE = 4.0, 5.0
+
+# fmt: off
+# From `PYTHONPATH=.:tests python -m support.fit_front_ends SPEECH`, three speakers, one of Spanish, French and Italian:
+# the statistics' means and spreads over clips of these front ends, and each one's bias and weights.
+CENTRE = (
+    -2.382, 0.892, -0.195, 0.146, -0.180, -0.099, -0.102, 4.469, -2.002, -0.848, -0.400, 3.743, -1.976, -0.769,
+    -0.341, 3.113, -1.814, -0.634, -0.259, 2.434, -1.434, -0.435, -0.177,
+)
+SCALE = (
+    1.147, 0.512, 0.314, 0.263, 0.166, 0.199, 0.047, 0.524, 0.763, 0.262, 0.161, 0.350, 0.551, 0.238, 0.150, 0.243,
+    0.350, 0.199, 0.117, 0.175, 0.280, 0.164, 0.083,
+)
+REGRESSIONS = {
+    "librosa.feature.mfcc with its defaults (n_fft=2048, hop_length=512, n_mels=128)": (0.65, (
+        1.24, 0.04, -1.10, 0.62, 0.34, 0.93, -0.75, -0.18, -0.90, 0.71, -0.38, 1.54, 1.31, 1.02, -0.83, 0.38, 0.58,
+        -1.17, -2.63, -3.92, -3.17, -2.40, -3.42,
+    )),
+    "torchaudio.transforms.MFCC with its defaults (n_fft=400, hop_length=200, n_mels=128)": (-10.74, (
+        -0.30, -1.09, 0.17, -0.99, -0.09, -0.69, -1.05, -0.17, -1.68, 1.27, -0.24, 0.49, 0.86, 0.28, 0.56, 2.95,
+        2.16, -2.17, 2.88, 3.29, 1.88, 1.79, 4.86,
+    )),
+}
+# fmt: on
+
 
 class _Noise(NamedTuple):
     """White noise of power 1, as the settings see it."""
@@ -55,25 +93,92 @@ class _Noise(NamedTuple):
     spread: float  # dB, of a coefficient after the first
 
 
-def refuse_foreign(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> None:
-    """UserError, with the name of the likely front end, for MFCCs that are not librosa's of a wav in [-1, 1].
+class Verdict(NamedTuple):
+    """Whose MFCCs they are, if not ours."""
 
-    mfcc: at least one frame, finite. The rules are those of the module; they need the means and spreads of whole
-    utterances, so a part of one is recognised less surely, and never refused if the whole is ours.
+    front_end: str  # the likely one, and what shows it
+    is_certain: bool
+
+
+def warning_or_refusal(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> str | None:
+    """The sentence of a warning for MFCCs that are probably not librosa's with these settings, or None.
+
+    mfcc: at least one frame, finite. The rules are those of the module; they need the statistics of whole utterances,
+    so a part of one is recognised less surely.
+
+    Raises UserError, with the name of the likely front end, for MFCCs that are not librosa's of a wav in [-1, 1].
     """
-    found = foreign(mfcc, settings)
-    if found:
-        raise UserError(
-            f"These MFCCs come from another front end, most likely {found}; the model was trained on "
-            f"librosa.feature.mfcc of audio in [-1, 1] with sr={settings.sample_rate}, n_fft={settings.n_fft}, "
-            f"win_length={settings.win_length}, hop_length={settings.hop_length}, n_mels={settings.n_mels}, "
-            f"n_mfcc={settings.n_mfcc}: c0 first, no mean removed."
-        )
+    found = verdict(mfcc, settings)
+    if found is None:
+        return None
+    expected = (
+        f"the model was trained on librosa.feature.mfcc of audio in [-1, 1] with sr={settings.sample_rate}, "
+        f"n_fft={settings.n_fft}, win_length={settings.win_length}, hop_length={settings.hop_length}, "
+        f"n_mels={settings.n_mels}, n_mfcc={settings.n_mfcc}: c0 first, no mean removed"
+    )
+    if found.is_certain:
+        raise UserError(f"These MFCCs come from another front end, most likely {found.front_end}; {expected}.")
+    return (
+        f"These MFCCs are probably those of {found.front_end}, of which the model makes noise; {expected}. "
+        "Inverter.features(wav, sample_rate) computes them."
+    )
 
 
-def foreign(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> str | None:
-    """The likely front end and what shows it, or None for what may be ours."""
+def verdict(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> Verdict | None:
+    """The likely front end, or None for what may well be ours."""
     cepstra = mfcc.astype(np.float64)
+    if found := _by_rules(cepstra, settings):
+        return Verdict(found, is_certain=True)
+    is_fitted = all(getattr(settings, name) == value for name, value in FITTED.items())
+    if is_fitted and cepstra.shape[0] >= GROUPS[-1].stop and cepstra.shape[1] >= MIN_FRAMES:
+        return _by_statistics(cepstra, settings)
+    return None
+
+
+def _by_statistics(cepstra: Float64[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> Verdict | None:
+    standard = (clip_statistics(cepstra) - CENTRE) / SCALE
+    distance = np.abs(standard).max()
+    odds, name = max((bias + float(standard @ weights), name) for name, (bias, weights) in REGRESSIONS.items())
+    if odds <= warned_from(cepstra.shape[1]) or distance >= MAX_WARNED_DISTANCE:
+        return None
+    is_typical = distance < MAX_DISTANCE and cepstra.shape[1] >= MIN_REFUSED_FRAMES
+    is_certain = (odds > REFUSED and is_typical) or level_range(cepstra, settings) > MAX_OWN_RANGE
+    return Verdict(f"{name}, as the coefficients spread and move" if is_certain else name, is_certain)
+
+
+def level_range(cepstra: Float64[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> float:
+    """From the quietest frame's mean mel band to the loudest mel band of the smooth spectrum, in dB.
+
+    librosa keeps 80 dB. 128 bands make all levels sqrt(128 / 80) as large, also that range.
+    """
+    return _loudest(cepstra, settings)[1] - float(cepstra[0].min()) / settings.n_mels**0.5
+
+
+def warned_from(frames: int) -> float:
+    """Log odds above which there is a warning: more for a clip of less than MIN_SURE_FRAMES, whose statistics vary."""
+    return WARNED + max(0, MIN_SURE_FRAMES - frames) / MIN_FRAMES
+
+
+def clip_statistics(cepstra: Float64[np.ndarray, "n_mfcc frames"]) -> Float64[np.ndarray, " statistics"]:
+    """Of a clip of MIN_FRAMES frames or more, of its first 13 coefficients: levels, spreads and movement.
+
+    The means of c0 to c5 and of the others, in hundreds of dB; then for c0, c1, c2 to c5 and c6 to c12 the logarithms
+    of the spread, and of the ratios of variances: first differences to values, second to first, third to second. Each
+    is 0 for white noise; the later ones tell what there is near the highest frequency that frames can show.
+    """
+    cepstra = cepstra[: GROUPS[-1].stop]
+    means = cepstra.mean(axis=1)
+    variances, differences = [cepstra.var(axis=1) + NEGLIGIBLE], cepstra
+    for of_white_noise in (2, 6, 20):
+        differences = np.diff(differences, axis=1)
+        variances.append(np.square(differences).mean(axis=1) / of_white_noise + NEGLIGIBLE)
+    logarithms = np.log(variances)
+    movement = np.concatenate([logarithms[:1] / 2, np.diff(logarithms, axis=0)])
+    grouped = [movement[:, group].mean(axis=1) for group in GROUPS]
+    return np.concatenate([means[:6] / 100, [means[6:].mean() / 100], *grouped])
+
+
+def _by_rules(cepstra: Float64[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> str | None:
     root = settings.n_mels**0.5
     level, lowest = cepstra[0].mean() / root, cepstra[0].min() / root
     power, highest = _loudest(cepstra, settings)
@@ -86,7 +191,7 @@ def foreign(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSetting
             f"one with removed means, other mel bands or audio beyond [-1, 1] (a frame of {power:.0f} dB of full "
             f"scale, a mean level of {level:.0f} dB)"
         )
-    if lowest < SILENCE - 1 or highest - lowest > MAX_RANGE:
+    if lowest < SILENCE - 1 or level_range(cepstra, settings) > MAX_RANGE:
         return (
             "one with more mel bands, such as the 128 of librosa's or torchaudio's defaults (the levels reach from "
             f"{lowest:.0f} dB to {highest:.0f})"

@@ -156,11 +156,17 @@ class _Conversion:
 
 
 def _check(utterance: Utterance, inverter: Inverter) -> None:
-    """Raises UserError, before any work is done, if the MFCCs cannot be inverted or the output cannot be written."""
-    try:
-        inverter.check(utterance.mfcc)
-    except UserError as error:
-        raise UserError(f"{utterance.source}: {error}") from error
+    """Raises UserError, before any work is done, if the MFCCs cannot be inverted or the output cannot be written.
+
+    Warns on stderr of MFCCs that are probably of another front end.
+    """
+    if utterance.audio is None:  # whose MFCCs are the model's own
+        try:
+            warning = inverter.check(utterance.mfcc)
+        except UserError as error:
+            raise UserError(f"{utterance.source}: {error}") from error
+        if warning:
+            tqdm.write(f"{utterance.source}: {warning}", file=sys.stderr)
     with _os_errors_as_user_errors(utterance.output):
         utterance.output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=utterance.output.parent):
@@ -180,6 +186,7 @@ def _generate(
         [utterance.mfcc for utterance in batch],
         samples=[None if utterance.audio is None else len(utterance.audio) for utterance in batch],
         speaker=speaker,
+        check_front_end=False,  # _check did
         progress=progress,
         finished=finished,
         **asdict(sampling),

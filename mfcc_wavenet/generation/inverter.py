@@ -1,5 +1,6 @@
 """The inverse as a library: MFCCs in, audio out. `from mfcc_wavenet import Inverter`."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from mfcc_wavenet.config.files import checkpoint_file
 from mfcc_wavenet.config.geometry import Span, clamped_indices
 from mfcc_wavenet.data import mfcc as front_end
 from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.data.front_ends import MIN_FRAMES, refuse_foreign
+from mfcc_wavenet.data.front_ends import MIN_FRAMES, MIN_SURE_FRAMES, warning_or_refusal
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.generation.arguments import float_array, is_several, lengths_of, sample_rate_hz, shown, wav_array
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
@@ -97,9 +98,12 @@ class Inverter:
             wav = wav_array(soxr.resample(wav, sample_rate, self.sample_rate, quality="VHQ"))
         return front_end.mfcc(wav, self.settings.features)
 
-    def check(self, mfcc: Mfcc) -> None:
-        """Raises UserError unless this is an array (n_mfcc, frames) of finite numbers and MFCCs of the model's kind."""
-        refuse_foreign(self._checked(mfcc), self.settings.features)
+    def check(self, mfcc: Mfcc) -> str | None:
+        """A sentence that warns of MFCCs that are probably not of the model's kind, or None.
+
+        Raises UserError unless this is an array (n_mfcc, frames) of finite numbers, and for MFCCs of another front end.
+        """
+        return warning_or_refusal(self._checked(mfcc), self.settings.features)
 
     def invert(
         self,
@@ -129,6 +133,7 @@ class Inverter:
         temperature: Real = 0.0,
         top_k: Whole = 0,
         seed: Whole = 0,
+        check_front_end: bool = True,
         progress: Callable[[int], object] = lambda samples: None,
         finished: Callable[[int, Codes], object] = lambda index, codes: None,
     ) -> Codes | list[Codes]:
@@ -139,7 +144,9 @@ class Inverter:
         generates all whole hops, and 0 nothing.
         speaker: one of speakers; None is the first. temperature 0 takes the most likely code each time; above, codes
         are sampled from softmax(logits / temperature), restricted to the top_k most likely ones (0: all). The random
-        numbers of every array start from the seed, so its codes do not depend on what else is in the list. progress is
+        numbers of every array start from the seed, so its codes do not depend on what else is in the list.
+        check_front_end: False for what features() has computed or check() has seen; otherwise other front ends are
+        refused, and one line on stderr warns of arrays that are probably of another. progress is
         called with the number of samples that were added, after every block; finished with the index and the codes of
         an array as soon as these are complete, whatever else is not. Neither is called by two threads at once.
 
@@ -157,8 +164,10 @@ class Inverter:
             if length >= limit:
                 raise UserError(f"samples={length} does not match {len(one)} frames; it must be 0 to {limit - 1}.")
         speaker_index = self._speaker_index(speaker)
-        for array in arrays:
-            refuse_foreign(array, self.settings.features)
+        if check_front_end:
+            warnings = filter(None, [warning_or_refusal(array, self.settings.features) for array in arrays])
+            for warning in dict.fromkeys(warnings):  # one line for each front end
+                print(warning, file=sys.stderr)
         speakers = [speaker_index] * len(frames)
         codes = self.generator.generate_all(frames, speakers, lengths, sampling, progress, finished)
         return codes if several else codes[0]
@@ -180,7 +189,8 @@ class Inverter:
         Raises UserError, at the frame concerned, for what invert_codes would refuse. The front end is judged by the
         frames that are there: before the first block, after each of CHECKED_AFTER, before the block that needs that
         frame, and, if there were no more than those, at the end. So too loud, c0 last and HTK's yield nothing, other
-        logarithms a few blocks, and removed means, which only a whole utterance shows, all but the last ones.
+        logarithms a few blocks, and removed means, which only a whole utterance shows, all but the last ones. What is
+        probably of another front end gives one line on stderr, from MIN_SURE_FRAMES frames on or at the end.
         """
         try:
             frames = iter(frames)
@@ -191,6 +201,7 @@ class Inverter:
         arrived: list[MfccFrame] = []  # without the first ones, which nothing still to come depends on
         dropped = 0  # the number of those
         first: list[MfccFrame] = []  # until they are enough to know the front end
+        has_warned = False
 
         def generate(end: int) -> Audio:
             nonlocal dropped
@@ -201,19 +212,26 @@ class Inverter:
             dropped = first_needed
             return self._audio(codes)
 
+        def check_first(*, are_all: bool) -> None:
+            nonlocal has_warned
+            warning = warning_or_refusal(np.stack(first, axis=1), self.settings.features)
+            if warning and not has_warned and (are_all or len(first) >= MIN_SURE_FRAMES):
+                print(warning, file=sys.stderr)
+                has_warned = True
+
         for frame in frames:
             arrived.append(self._checked_frame(frame))
             count = dropped + len(arrived)
             if count <= CHECKED_AFTER[-1]:
                 first.append(arrived[-1])
                 if count in (self.latency_frames + 1, *CHECKED_AFTER):
-                    refuse_foreign(np.stack(first, axis=1), self.settings.features)
+                    check_first(are_all=False)
             else:
                 first.clear()
             if count > state.position // hop_length + self.latency_frames:
                 yield generate(state.position + BLOCK_HOPS * hop_length)
         if first:
-            refuse_foreign(np.stack(first, axis=1), self.settings.features)
+            check_first(are_all=True)
         if arrived:
             for end in self.generator.block_ends(state.position, self.geometry.samples_of(dropped + len(arrived))):
                 yield generate(end)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -212,3 +213,13 @@ def test_an_input_that_is_replaced_meanwhile_is_generated_again(tmp_path):
     source.unlink()
     with pytest.raises(UserError, match="cannot be read"):
         OutputFolder(tmp_path / "out", {}, [source], restart=False).has(output, source)
+
+
+def test_a_warning_names_the_file(type_in):
+    """Of MFCCs that are probably of librosa's defaults, once; what is made of audio needs no such check."""
+    few = librosa.feature.mfcc(y=WAV[4000:25000], sr=RATE, n_mfcc=13)
+    np.save(type_in.folder / "in" / "one.npy", few)
+    done = type_in(f"{PINNED} input=in output=out")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if "probably" in line]
+    assert line.startswith("in/one.npy: These MFCCs are probably those of librosa.feature.mfcc with its defaults")

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -165,3 +166,29 @@ def test_importing_the_package_is_light():
         "assert 'torch' in sys.modules and not {'wandb', 'hydra'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_defaults_of_librosa_give_one_line(inverter, capsys):
+    """Where there is too little to be certain: in a call, of one array or several, and in a stream; audio comes all the
+    same. Where there is more, they are refused."""
+    few = librosa.feature.mfcc(y=WAV[4000:25000], sr=RATE, n_mfcc=13)
+    audio = inverter.invert(few)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search("probably .*librosa.*n_fft=2048.* noise.*n_fft=400.*hop_length=160.*n_mels=80", line)
+    assert inverter.check(few) == line
+    inverter.invert([few, few[:, :-1]], samples=[0, 0])
+    assert capsys.readouterr().err.splitlines() == [line]
+    np.testing.assert_array_equal(np.concatenate(list(inverter.stream(few.T))), audio)
+    assert capsys.readouterr().err.splitlines() == [line]
+    inverter.invert_codes(few, samples=0, check_front_end=False)
+    assert not capsys.readouterr().err
+    with pytest.raises(UserError, match="most likely librosa"):
+        inverter.invert(librosa.feature.mfcc(y=WAV, sr=RATE, n_mfcc=13))
+
+
+def test_the_models_own_give_no_line(inverter, mfcc, capsys):
+    """Nor do they while they arrive."""
+    inverter.invert(mfcc, samples=0)
+    for _ in zip(inverter.stream(mfcc.T), range(30)):
+        pass
+    assert not capsys.readouterr().err
