@@ -178,9 +178,11 @@ def _from_1_to_2(content: dict[str, Any]) -> None:
 
 
 def _from_2_to_3(content: dict[str, Any]) -> None:
-    """New settings: what was done before they could be set."""
-    content["settings"]["train"] |= {"precision": "float32", "compile": False}
+    """New settings: what was done before they could be set, by one process."""
+    content["settings"]["train"] |= {"precision": "float32", "compile": False, "accumulation": 1}
     content["settings"]["wavenet"] |= {"prediction": "none", "prediction_order": 16, "difference_target": False}
+    if content["training"] is not None:
+        content["training"] |= {"ranks": []}
     tracking = content["settings"]["tracking"]  # where these were nobody's choice, W&B's variables count now
     for name, default in (("project", "mfcc_wavenet"), ("dir", ".")):
         if tracking[name] == default:

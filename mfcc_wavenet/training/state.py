@@ -18,13 +18,24 @@ if TYPE_CHECKING:
 
 
 def of_training(chassis: "Chassis") -> dict[str, Any]:
-    """All that it takes to continue bit for bit, as plain tensors and containers."""
+    """All that it takes to continue bit for bit, as plain tensors and containers.
+
+    Of several processes, process 0's; metrics are those of all of them, and "ranks" is what each has of its own.
+    """
+    cuda = chassis.device.type == "cuda"
+    own = {
+        "metrics": chassis.metrics.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(chassis.device) if cuda else None,
+    }
+    ranks = chassis.ranks.gather(own)
+    sums = {name: sum(one["metrics"]["sums"][name] for one in ranks) for name in chassis.metrics.SUMS}
     return {
         "weights": chassis.model.state_dict(),
         "optimizer": chassis.optimizer.state_dict()["state"],
-        "metrics": chassis.metrics.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state(chassis.device) if chassis.device.type == "cuda" else None,
+        **own,
+        "metrics": own["metrics"] | {"sums": sums},
+        "ranks": ranks if len(ranks) > 1 else [],
         "position": asdict(chassis.position),
         "step": chassis.step,
         "bad_steps": int(chassis.bad_steps),
@@ -62,10 +73,15 @@ def _restore(chassis: "Chassis", checkpoint: Checkpoint) -> None:
         return
     groups = chassis.optimizer.state_dict()["param_groups"]
     chassis.optimizer.load_state_dict({"state": training["optimizer"], "param_groups": groups})
-    chassis.metrics.load_state_dict(training["metrics"])
-    torch.set_rng_state(training["random"])
-    if training["random_cuda"] is not None and chassis.device.type == "cuda":
-        torch.cuda.set_rng_state(training["random_cuda"], chassis.device)
+    ranks, same_size = chassis.ranks, len(training["ranks"]) == chassis.ranks.size
+    own = training["ranks"][ranks.rank] if same_size else training
+    chassis.metrics.load_state_dict(own["metrics"])
+    torch.set_rng_state(own["random"])
+    if own["random_cuda"] is not None and chassis.device.type == "cuda":
+        torch.cuda.set_rng_state(own["random_cuda"], chassis.device)
+    if not same_size and not ranks.leads:  # process 0 has all sums so far, and the random state that was
+        chassis.metrics.load_state_dict(own["metrics"] | {"sums": {}})
+        ranks.scatter_random()
     chassis.position = Position(**training["position"])
     chassis.step = training["step"]
     chassis.bad_steps.fill_(training["bad_steps"])
