@@ -29,10 +29,11 @@ from mfcc_wavenet.config.settings import Settings, TrackingSettings
 from mfcc_wavenet.generation import files
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs import artifacts
-from mfcc_wavenet.runs.rendezvous import is_first_to_tell, refuse_several
+from mfcc_wavenet.runs.rendezvous import refuse_several, tell, tell_of_signal
 from mfcc_wavenet.runs.tracker import refuse, swept
 
 CONF = Path(__file__).parent / "conf"
+LEADS = os.environ.get("RANK", "0") == "0"  # process 0 of those that torchrun starts, or the only one
 ONE_PROCESS = ("generate", "pin")  # modes that torchrun is not for
 
 
@@ -116,12 +117,6 @@ def run_name(origin: str, overrides: list) -> str:
     return slug("+".join([origin, *sorted(changes)]))
 
 
-def tell(text: str) -> None:
-    """On stderr, by the first of the processes of a run that has something to tell."""
-    if is_first_to_tell():
-        print(text, file=sys.stderr)
-
-
 @exit_codes
 def main() -> None:
     # Otherwise Hydra prints its exceptions itself and exits with 1.
@@ -139,11 +134,11 @@ def main() -> None:
             mistakes.append(error)
             tell(sentence(error))
         except Interrupted as interrupted:
-            tell(str(interrupted))
+            tell_of_signal(str(interrupted))
             # A sweep's agent that stopped a run early counts other codes as failures, and gives up after three.
             sys.exit(0 if swept() else interrupted.exit_code)
         except KeyboardInterrupt:
-            if not is_first_to_tell():
+            if not LEADS:
                 sys.exit(CTRL_C)
             raise
 
@@ -166,7 +161,7 @@ def main() -> None:
         tell(f"{error.filename}: Hydra cannot use this folder ({error.strerror}).")
     if mistakes:
         defaults = yaml.safe_load((CONF / "tracking" / "wandb.yaml").read_text())
-        if os.environ.get("RANK", "0") == "0":  # process 0 alone has a run in W&B
+        if LEADS:  # it alone has a run in W&B
             refuse(parse_group(TrackingSettings, defaults, "tracking"), sentence(mistakes[-1]))
         sys.exit(USER_ERROR)
 

@@ -39,6 +39,7 @@ def train(
         owned(folder, f"The run {folder}") if ranks.leads else contextlib.nullcontext(),
     ):
         ranks.refuse_other_settings(settings)
+        ranks.refuse_too_few_windows(settings)
         begun, is_finished = ranks.of_first(lambda: _there(settings, folder, restart) or (start, False))
         if not is_finished:
             Chassis(settings, folder, begun, choices, ranks).train()

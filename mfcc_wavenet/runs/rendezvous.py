@@ -7,7 +7,10 @@ outlives them. Where something else has set the variables, process 0 has the sto
 import contextlib
 import itertools
 import os
+import signal
 import socket
+import sys
+from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -82,14 +85,26 @@ def meet(place: Place, seconds: float = MEETING_SECONDS) -> dist.Store:
     return store
 
 
-def is_first_to_tell() -> bool:
-    """Whether no other process of this run has said yet why it ends.
+def tell(why: str) -> None:
+    """Says on stderr why this process ends, unless another one of its run has said before why it does."""
+    if _is_first(lambda place: _connected(place, TELLING_SECONDS).add(f"told {next(_ends)}", 1) == 1):
+        print(why, file=sys.stderr)
 
-    True for the only one of its run, and where the others cannot be asked.
-    """
+
+def tell_of_signal(why: str) -> None:
+    """The same of a signal, which all processes of the run agree on: process 0 says so."""
+    if _is_first(lambda place: place.rank == 0):
+        print(why, file=sys.stderr)
+
+
+def _is_first(holds: Callable[[Place], bool]) -> bool:
+    """Whether that holds of this process among several; True for the only one, and where the others cannot be asked."""
     try:
         place = Place.of_environment()
-        return place.size == 1 or _connected(place, TELLING_SECONDS).add(f"told {next(_ends)}", 1) == 1
+        if place.size == 1:
+            return True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to all that are left: they are ending
+        return holds(place)
     except (UserError, RuntimeError):
         return True
 

@@ -92,7 +92,7 @@ class Chassis:
             self.corpus, self.geometry, settings.window, self.statistics, speakers, settings.train.seed, prediction,
             (ranks.rank, ranks.size),
         )  # fmt: skip
-        ranks.refuse_too_few_windows(settings, self.windows.at(Position()).of)
+        ranks.refuse_too_short_epoch(self.windows)
         self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
         self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None
         network_pass = make_network_pass(self.model, self.precision, self.compiled, self.device)

@@ -23,8 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.parse import first_difference
 from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.data.batch import Batch
+from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.corpus import Corpus
+from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import Alone
 from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.runs.rendezvous import Place, meet
@@ -169,19 +170,23 @@ class Ranks(Alone):
                     "all processes of a run take the same command."
                 )
 
-    def refuse_too_few_windows(self, settings: Settings, windows_of_epoch: int) -> None:
-        """UserError where not every process, or not each part of its step, would have a window."""
+    def refuse_too_few_windows(self, settings: Settings) -> None:
+        """UserError where not every process would have a window in each part of a step."""
         parts = settings.train.accumulation
-        if settings.window.batch_size < self.size * parts:
+        if self.size > 1 and settings.window.batch_size < self.size * parts:
             each = f", each in train.accumulation={parts} parts" if parts > 1 else ""
             raise UserError(
                 f"window.batch_size is {settings.window.batch_size}, but {self.size} processes share a step{each}; it "
                 f"must be at least {self.size * parts}."
             )
-        if windows_of_epoch < self.size:
+
+    def refuse_too_short_epoch(self, windows: Windows) -> None:
+        """UserError where not every process would have a window in an epoch."""
+        count = windows.at(Position()).of
+        if count < self.size:
             raise UserError(
-                f"The corpus has {windows_of_epoch} windows of window.samples={settings.window.samples}, too few for "
-                f"{self.size} processes; take shorter windows, more audio or fewer processes."
+                f"The corpus has {count} windows of window.samples={windows.window.samples}, too few for {self.size} "
+                "processes; take shorter windows, more audio or fewer processes."
             )
 
 
