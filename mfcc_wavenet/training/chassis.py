@@ -209,7 +209,7 @@ class Chassis:
         batch = next(batches)
         parts = batch.parts(self.settings.train.accumulation)
         self.optimizer.zero_grad(set_to_none=True)
-        computed, gradients = [], []
+        computed, several = [], []
         for part in parts:
             with self.ranks.part(self.network_pass, part is parts[-1]):
                 part, predictions = self.run_batch(iter([part]), logged)
@@ -218,12 +218,12 @@ class Chassis:
                     objective = self.ranks.weighted(objective, part.mask, batch.step_samples)
                 objective.backward()
             computed.append(predictions.detached())
-            gradients.append(part.frames.grad)
+            several.append(part)
         limit = self.settings.optim.clip_grad_norm
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), torch.inf if limit is None else limit)
         scalars = predictions.figures | {"grad_norm": grad_norm}
         if logged:
-            mean, sd = self.ranks.mean_and_sd(gradients)
+            mean, sd = self.ranks.frame_gradients(several)
             scalars |= {"mfcc_grad_mean": mean, "mfcc_grad_sd": sd}
         return batch, Predictions.joined(computed), scalars
 

@@ -130,15 +130,15 @@ class Ranks(Alone):
         """A part's objective, a mean over its samples, such that what DDP averages is the mean over the whole step."""
         return objective * mask.sum() * (self.size / step_samples)
 
-    def mean_and_sd(self, gradients: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Of a step's gradients at inputs that each process has a part of."""
+    def frame_gradients(self, parts: list[Batch]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the gradient at the frames of a step, of which each process has some parts."""
+        gradient = torch.cat([part.frames.grad for part in parts])
         if self.size == 1:
-            gradient = torch.cat(gradients)
             return gradient.mean(), gradient.std()
-        values = torch.cat(gradients).double() / self.size  # DDP averages what is summed here
-        count, first, second = self.total(
-            torch.stack([torch.full_like(values.sum(), values.numel()), values.sum(), values.square().sum()])
-        )
+        windows = torch.cat([part.mask.any(1) for part in parts]).sum()  # without one that does not count
+        gradient = gradient.double() / self.size  # DDP averages what is summed here
+        sums = [windows * gradient[0].numel(), gradient.sum(), gradient.square().sum()]
+        count, first, second = self.total(torch.stack([value.double() for value in sums]))
         mean = first / count
         return mean, ((second - count * mean.square()).clamp(min=0) / (count - 1)).sqrt()
 
