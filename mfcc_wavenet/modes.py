@@ -23,8 +23,9 @@ from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.distributed import joined
 from mfcc_wavenet.training.report import reproduction, table
 
-# May differ between the parts of a run: they change nothing of what is trained.
+# May differ between the parts of a run: they change nothing of what is trained, but for rounding.
 OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device", "train.compile")
+OF_THE_MACHINE += ("train.accumulation",)
 
 
 def train(
