@@ -145,8 +145,9 @@ class Ranks(Alone):
     def warm_up(self, run_batch: Callable[..., tuple[Batch, Predictions]], batches: Iterator[Batch]) -> None:
         """A pass whose gradients are thrown away.
 
-        DDP orders what it exchanges by the first pass, so that from the second one on sums are in another order. This
-        makes the first step of a resumed run as exact as the step would have been without the interruption.
+        After the first pass DDP puts gradients into buckets anew, in the order in which they came. Where a gradient
+        lies may decide in which order three processes or more are summed, and the first step of a resumed run must have
+        the bits that it would have had without the interruption.
         """
         if self.size > 1:
             with torch.random.fork_rng():
