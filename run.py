@@ -22,16 +22,19 @@ from mfcc_wavenet import modes
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import MODES, WEIGHTS, Command
 from mfcc_wavenet.config.command_line import quoted, refuse_unused, sentence
-from mfcc_wavenet.config.errors import USER_ERROR, Interrupted, UserError, exit_codes
+from mfcc_wavenet.config.errors import CTRL_C, USER_ERROR, Interrupted, UserError, exit_codes
 from mfcc_wavenet.config.files import BEST, CHECKPOINT, checkpoint_file, slug
 from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain
 from mfcc_wavenet.config.settings import Settings, TrackingSettings
 from mfcc_wavenet.generation import files
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs import artifacts
+from mfcc_wavenet.runs.rendezvous import refuse_several, tell, tell_of_signal
 from mfcc_wavenet.runs.tracker import refuse, swept
 
 CONF = Path(__file__).parent / "conf"
+LEADS = os.environ.get("RANK", "0") == "0"  # process 0 of those that torchrun starts, or the only one
+ONE_PROCESS = ("generate", "pin")  # modes that torchrun is not for
 
 
 def run(composed: DictConfig) -> None:
@@ -53,6 +56,8 @@ def run(composed: DictConfig) -> None:
     if command.mode not in MODES:
         raise UserError(f"mode={command.mode} is not a mode; {near(command.mode, list(MODES))}")
     refuse_unused(command.mode, overridden)
+    if command.mode in ONE_PROCESS:
+        refuse_several(command.mode)
     if command.mode == "pin":
         folder = path.parent if path else folder
         directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)
@@ -133,11 +138,15 @@ def main() -> None:
             run(composed)
         except (UserError, OmegaConfBaseException) as error:
             mistakes.append(error)
-            print(sentence(error), file=sys.stderr)
+            tell(sentence(error))
         except Interrupted as interrupted:
-            print(interrupted, file=sys.stderr)
+            tell_of_signal(str(interrupted))
             # A sweep's agent that stopped a run early counts other codes as failures, and gives up after three.
             sys.exit(0 if swept() else interrupted.exit_code)
+        except KeyboardInterrupt:
+            if not LEADS:
+                sys.exit(CTRL_C)
+            raise
 
     try:
         experiments.register()
@@ -145,20 +154,21 @@ def main() -> None:
         job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         mistakes.append(error)
-        print(sentence(error), file=sys.stderr)
+        tell(sentence(error))
     except ValueError as error:
         if "Config group override" not in str(error):  # Hydra's own, about a group that is null or a number
             raise
         mistakes.append(error)
-        print(sentence(error), file=sys.stderr)
+        tell(sentence(error))
     except OSError as error:
         if started:
             raise
         mistakes.append(error)  # Hydra's own, about folders that hydra.run.dir and the like name
-        print(f"{error.filename}: Hydra cannot use this folder ({error.strerror}).", file=sys.stderr)
+        tell(f"{error.filename}: Hydra cannot use this folder ({error.strerror}).")
     if mistakes:
         defaults = yaml.safe_load((CONF / "tracking" / "wandb.yaml").read_text())
-        refuse(parse_group(TrackingSettings, defaults, "tracking"), sentence(mistakes[-1]))
+        if LEADS:  # it alone has a run in W&B
+            refuse(parse_group(TrackingSettings, defaults, "tracking"), sentence(mistakes[-1]))
         sys.exit(USER_ERROR)
 
 

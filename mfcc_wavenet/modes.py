@@ -1,5 +1,6 @@
 """What run.py can do: train, evaluate and pin, each on plain settings; generate is in generation/files.py."""
 
+import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -19,10 +20,12 @@ from mfcc_wavenet.runs import records
 from mfcc_wavenet.runs.history import read_results
 from mfcc_wavenet.runs.tracker import Tracker, swept
 from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.distributed import joined
 from mfcc_wavenet.training.report import reproduction, table
 
-# May differ between the parts of a run: they change nothing of what is trained.
+# May differ between the parts of a run: they change nothing of what is trained, but for rounding.
 OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device", "train.compile")
+OF_THE_MACHINE += ("train.accumulation",)
 
 
 def train(
@@ -32,19 +35,32 @@ def train(
 
     UserError where the folder's run has other settings, or where another process trains there.
     """
+    with (
+        joined(settings.train.device) as ranks,
+        owned(folder, f"The run {folder}") if ranks.leads else contextlib.nullcontext(),
+    ):
+        ranks.refuse_other_settings(settings)
+        ranks.refuse_too_few_windows(settings)
+        begun, is_finished = ranks.of_first(lambda: _there(settings, folder, restart) or (start, False))
+        if not is_finished:
+            Chassis(settings, folder, begun, choices, ranks).train()
+        elif ranks.leads and swept():
+            _report_again(settings, folder, choices, len(begun.speakers))
+
+
+def _there(settings: Settings, folder: Path, restart: bool) -> tuple[Checkpoint, bool] | None:
+    """The checkpoint of the run in the folder, and whether it is finished and so is shown; None if there is none."""
     path = folder / CHECKPOINT
-    with owned(folder, f"The run {folder}"):
-        if path.is_file() and not restart:
-            start = checkpoints.load(path)
-            _refuse_another_run(settings, start, folder)
-            if (folder / RESULTS).is_file():
-                print("This run is finished; restart=true trains it again, name=NAME next to it.\n")
-                print(table(folder, {}))
-                if swept():
-                    _report_again(settings, folder, choices, len(start.speakers))
-                return
-            print(f"Resuming from {path}, step {start.training['step']}.", file=sys.stderr)
-        Chassis(settings, folder, start, choices).train()
+    if restart or not path.is_file():
+        return None
+    begun = checkpoints.load(path)
+    _refuse_another_run(settings, begun, folder)
+    if (folder / RESULTS).is_file():
+        print("This run is finished; restart=true trains it again, name=NAME next to it.\n")
+        print(table(folder, {}))
+        return begun, True
+    print(f"Resuming from {path}, step {begun.training['step']}.", file=sys.stderr)
+    return begun, False
 
 
 def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> None:
@@ -63,12 +79,17 @@ def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> 
 def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path) -> dict:
     """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output."""
     refuse_overwriting(output, identities([path]))
-    measured = {
-        "experiment": experiment,
-        **measure(checkpoint),
-        "checkpoint": str(path),
-        "checkpoint_sha256": checkpoints.digest(path),
-    }
+    with joined("cpu") as ranks:
+        ranks.refuse_other_settings(checkpoint.settings)
+        checkpoint = ranks.of_first(lambda: checkpoint)
+        measured = {
+            "experiment": experiment,
+            **measure(checkpoint, ranks),
+            "checkpoint": str(path),
+            "checkpoint_sha256": checkpoints.digest(path),
+        }
+    if not ranks.leads:
+        return measured
     print(json.dumps(measured))
     try:
         write_json(output, measured)

@@ -26,6 +26,7 @@ from matplotlib.image import imread
 from support.command import QUICK, CommandLine
 from support.pages import DOCS, README, RECORDS, Page
 from support.settings import DEMO, ROOT, compose_settings
+from torch.distributed import run as torchrun
 from wandb.cli.cli import cli as wandb
 
 from mfcc_wavenet.bench import fit
@@ -117,6 +118,13 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
         assert f"{samples} of {samples} samples match the input bit for bit" in done.out
 
 
+def try_torchrun(clone: SimpleNamespace, *words: str) -> None:
+    """torchrun's own parser takes it; what it would start is tried as a single process."""
+    given = torchrun.get_args_parser().parse_args(words)
+    assert given.training_script == "run.py"
+    try_run_py(clone, *given.training_script_args)
+
+
 def try_sweep(clone: SimpleNamespace, file: str, *words: str) -> None:
     """One run of it, shortened; what the sweep varies stays as it is drawn."""
     parameters = yaml.safe_load(Path(file).read_text())["parameters"]
@@ -197,6 +205,7 @@ def try_ci(clone: SimpleNamespace) -> None:
 
 RULES: dict[str, Callable[..., None]] = {
     "python run.py": try_run_py,
+    "torchrun": try_torchrun,
     "python -m mfcc_wavenet.sweep": try_sweep,
     "python -m mfcc_wavenet.compare": try_compare,
     "python -m mfcc_wavenet.workspace": try_workspace,

@@ -1,8 +1,8 @@
 """Every setting the project knows, as frozen dataclasses: one per Hydra group in conf/.
 
 They are plain values. conf/*.yaml holds the defaults and says what each one is good for; here are types, units
-and what a group can refuse by itself, with one UserError sentence when it is built. What two groups must agree on
-is checked in geometry.py.
+and what a group can refuse by itself, with one UserError sentence when it is built. What groups must agree on is
+checked in geometry.py where it concerns a model, and in Settings where it concerns a step.
 """
 
 from dataclasses import dataclass
@@ -270,6 +270,7 @@ class TrainSettings:
     sample_utterances: int  # utterances, from the first on, that are generated then
     sample_seconds: float  # at most, of each of them
     checkpoint_interval: int  # steps
+    accumulation: int  # parts that a step's windows are computed in, one after the other
     workers: int  # processes that prepare batches; 0: the main one does
     threads: int  # of torch; 0: as many as torch takes by itself
     device: str  # "auto", "cpu", "cuda", ...
@@ -278,6 +279,7 @@ class TrainSettings:
     max_bad_steps: int  # non-finite steps in a row that are skipped before training ends with an error
 
     def __post_init__(self):
+        _at_least(1, "train", "accumulation", self.accumulation)
         _at_most(MAX_PROCESSES, "train", "workers", self.workers)
         _at_most(MAX_PROCESSES, "train", "threads", self.threads)
         if self.return_to_best is not None and self.return_to_best <= 1:
@@ -300,6 +302,13 @@ class Settings:
     optim: OptimSettings
     train: TrainSettings
     tracking: TrackingSettings
+
+    def __post_init__(self):
+        if self.train.accumulation > self.window.batch_size:
+            raise UserError(
+                f"train.accumulation is {self.train.accumulation}, but window.batch_size is {self.window.batch_size}; "
+                "each part of a step needs a window, so it must be at most that."
+            )
 
 
 def _at_least(least: int, group: str, name: str, value: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
@@ -35,19 +36,26 @@ def sizes(settings: Settings, speakers: int, samples: int) -> dict[str, int | fl
     return {"size.weights": count_weights(settings, speakers), "size.speakers": speakers, "size.hours": round(hours, 6)}
 
 
-def training_bytes(settings: Settings, geometry: Geometry, number_bytes: int = FLOAT_BYTES) -> int:
+def windows_at_once(settings: Settings, processes: int) -> int:
+    """In a pass through the network, of a step that these processes share and compute in parts."""
+    return ceil(ceil(settings.window.batch_size / processes) / settings.train.accumulation)
+
+
+def training_bytes(settings: Settings, geometry: Geometry, number_bytes: int = FLOAT_BYTES, processes: int = 1) -> int:
     """What a training step needs at the least: weights, and what every position keeps for the backward pass.
 
-    number_bytes: of each number that a layer keeps.
+    number_bytes: of each number that a layer keeps; processes: that share a step's windows, of which one is meant.
     """
     wavenet, window = settings.wavenet, settings.window
+    at_once = windows_at_once(settings, processes)
     inputs = wavenet.kernel_size * wavenet.residual_channels + settings.upsampling.channels
     per_layer = inputs + 3 * wavenet.gate_channels  # and tanh, sigmoid and their product
-    positions = window.batch_size * (window.samples + geometry.receptive_field // 2)  # fewer in each later layer
-    predictions = window.batch_size * window.samples
+    positions = at_once * (window.samples + geometry.receptive_field // 2)  # fewer in each later layer
     gated = 2 * wavenet.gate_channels  # once more of all layers, in one array for the skips, and its gradient
-    kept = len(geometry.dilations) * (positions * per_layer + predictions * gated)
-    logits = predictions * 2 * wavenet.quantization_channels
+    kept = len(geometry.dilations) * (positions * per_layer + at_once * window.samples * gated)
+    # Logits of all parts, which the metrics are computed from, and the gradients of those of one.
+    predictions = (ceil(window.batch_size / processes) + at_once) * window.samples
+    logits = predictions * wavenet.quantization_channels
     return (COPIES_IN_TRAINING * count_weights(settings, speakers=1) + logits) * FLOAT_BYTES + kept * number_bytes
 
 

@@ -1,6 +1,7 @@
 """A batch of windows, and how far training has come when it is done."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,6 +37,7 @@ class Batch:
     mask: Bool[Tensor, "B N"]  # False where the window sticks out of its utterance
     predicted: Int[Tensor, "B P"] | None  # int64, codes: the linear prediction at each of the window's inputs
     after: Position  # where training stands once this batch is done
+    step_samples: int | None = None  # unmasked ones of the whole step, which other batches share; None: of no step
 
     def to(self, device: torch.device) -> "Batch":
         """On another device; from pinned memory without waiting for the copy."""
@@ -55,14 +57,27 @@ class Batch:
         longer.mask[-added:] = False
         return longer
 
+    def masked(self) -> "Batch":
+        """The same windows, of which no sample counts."""
+        return replace(self, mask=torch.zeros_like(self.mask))
+
+    def parts(self, count: int) -> list["Batch"]:
+        """Its windows in that many parts, of equal size but for the last; in fewer where there are too few windows."""
+        size = -(-len(self.mask) // count)
+        if size == len(self.mask):
+            return [self]
+        return [self._slice(slice(first, first + size)) for first in range(0, len(self.mask), size)]
+
     def pin_memory(self) -> "Batch":
         """In memory that a GPU copies from by itself; DataLoader asks for it by this name."""
         return self._map(Tensor.pin_memory)
 
-    def _map(self, move) -> "Batch":
-        predicted = None if self.predicted is None else move(self.predicted)
-        tensors = (self.codes, self.frames, self.offsets, self.speakers, self.mask)
-        return Batch(*map(move, tensors), predicted=predicted, after=self.after)
+    def _slice(self, windows: slice) -> "Batch":
+        return self._map(lambda tensor: tensor[windows])
+
+    def _map(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        names = ("codes", "frames", "offsets", "speakers", "mask", *(() if self.predicted is None else ("predicted",)))
+        return replace(self, **{name: move(getattr(self, name)) for name in names})
 
     def _tensors(self) -> list[Tensor]:
         tensors = (self.codes, self.frames, self.offsets, self.speakers, self.mask, self.predicted)

@@ -6,6 +6,7 @@ edge; what sticks out of an utterance is masked. A window never crosses into ano
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +22,11 @@ from mfcc_wavenet.data.statistics import Statistics
 
 
 class Windows:
-    """The windows of a corpus: windows[position] is the batch that follows that position."""
+    """The windows of a corpus: windows[position] is the batch that follows that position.
+
+    Of several processes that share each batch, this one's windows are in it; where an epoch's last batch has too few of
+    them for all, one that does not count.
+    """
 
     def __init__(
         self,
@@ -32,10 +37,12 @@ class Windows:
         speakers: tuple[str, ...] | None,
         seed: int,
         linear_prediction: LinearPrediction | None,
+        share: tuple[int, int] = (0, 1),
     ):
         """speakers: the model's, whose order gives the indices, or None where it is not conditioned on them.
 
-        seed: of the order of the windows; linear_prediction: None where the model does without.
+        seed: of the order of the windows; linear_prediction: None where the model does without; share: which one this
+        is of how many processes that share the windows of each batch.
         """
         self.corpus = corpus
         self.geometry = geometry
@@ -43,6 +50,7 @@ class Windows:
         self.statistics = statistics
         self.seed = seed
         self.linear_prediction = linear_prediction
+        self.share = share
         self.speaker_index = corpus.speaker_index(speakers)
         self._drawn: dict[int, np.ndarray] = {}  # the latest epoch; a plain one, since worker processes get a pickle
 
@@ -68,7 +76,15 @@ class Windows:
         after = Position(position.epoch, position.done + len(chosen), position.of)
         if after.done == after.of:
             after = Position(position.epoch + 1)
-        return self.assemble(chosen, self.window.samples, after)
+        number, processes = self.share
+        mine = chosen[number::processes]
+        batch = self.assemble(mine if len(mine) else chosen[:1], self.window.samples, after)
+        return replace(batch if len(mine) else batch.masked(), step_samples=self._count_unmasked(chosen))
+
+    def _count_unmasked(self, chosen: Int[np.ndarray, "B 2"]) -> int:
+        """Samples of these windows that lie within their utterances."""
+        length, lengths = self.window.samples, self.corpus.lengths
+        return sum(min(start + length, lengths[utterance]) - max(start, 0) for utterance, start in chosen.tolist())
 
     def at(self, position: Position) -> Position:
         """The position in these windows; one counted in windows of another length keeps its fraction of the epoch."""

@@ -12,6 +12,7 @@ from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import decode
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
+from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.generation.generator import Generator
 from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -25,10 +26,15 @@ class Sample(NamedTuple):
     generated: Float32[np.ndarray, " samples"]
 
 
-def corpus_windows(checkpoint: Checkpoint) -> Windows:
-    """The corpus of the checkpoint's settings, normalised and indexed as its model expects."""
+def corpus_windows(checkpoint: Checkpoint, processes: Alone = ALONE) -> Windows:
+    """The corpus of the checkpoint's settings, normalised and indexed as its model expects.
+
+    processes: that open the same one, once the first of them has prepared it.
+    """
     settings = checkpoint.settings
-    corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
+    corpus = processes.open_corpus(
+        lambda: prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
+    )
     speakers = checkpoint.speakers if settings.wavenet.speaker_channels else None
     statistics = checkpoint.statistics
     linear_prediction = LinearPrediction.of(settings.features, settings.wavenet, statistics)
@@ -38,12 +44,21 @@ def corpus_windows(checkpoint: Checkpoint) -> Windows:
 
 
 def generated(
-    model: Model, windows: Windows, utterances: Sequence[int], max_samples: int | None = None
+    model: Model, windows: Windows, utterances: Sequence[int], max_samples: int | None = None, processes: Alone = ALONE
 ) -> list[Integer[np.ndarray, " _"]]:
     """Greedy free-running codes of each of these utterances, from its MFCCs and its length alone.
 
-    max_samples: of each utterance; None: all of it.
+    max_samples: of each utterance; None: all of it. processes: that share them, and of which each gets all codes.
     """
+    lengths = [windows.corpus.lengths[utterance] for utterance in utterances]
+    own = processes.share(lengths)
+    codes = _generated(model, windows, [utterances[number] for number in own], max_samples)
+    return list(processes.collect(dict(zip(own, codes))).values())
+
+
+def _generated(
+    model: Model, windows: Windows, utterances: Sequence[int], max_samples: int | None
+) -> list[Integer[np.ndarray, " _"]]:
     corpus = windows.corpus
     lengths = [min(corpus.lengths[utterance], max_samples or corpus.samples) for utterance in utterances]
     with tqdm(total=sum(lengths), desc="generating", unit="sample", leave=False, disable=None) as bar:
@@ -55,19 +70,20 @@ def generated(
         )
 
 
-def first_utterances(model: Model, windows: Windows, settings: Settings) -> Iterator[Sample]:
+def first_utterances(model: Model, windows: Windows, settings: Settings, processes: Alone = ALONE) -> Iterator[Sample]:
     """The start of each of the first utterances, as train.sample_utterances and train.sample_seconds say, inverted."""
     corpus = windows.corpus
     max_samples = round(settings.train.sample_seconds * settings.features.sample_rate)
     utterances = range(min(settings.train.sample_utterances, len(corpus)) if max_samples else 0)
-    for utterance, codes in zip(utterances, generated(model, windows, utterances, max_samples)):
+    for utterance, codes in zip(utterances, generated(model, windows, utterances, max_samples, processes)):
         original = corpus.codes(utterance)[:max_samples]
         amplitudes = (decode(c, corpus.quantization_channels) for c in (original, codes))
         yield Sample(corpus.names[utterance], *amplitudes)
 
 
-def reproduced(model: Model, windows: Windows) -> int:
+def reproduced(model: Model, windows: Windows, processes: Alone = ALONE) -> int:
     """Samples that free-running generation gives back exactly, over all utterances."""
-    utterances = range(len(windows.corpus))
-    codes = generated(model, windows, utterances)
-    return sum(int((copy == windows.corpus.codes(utterance)).sum()) for utterance, copy in zip(utterances, codes))
+    own = processes.share(windows.corpus.lengths)
+    pairs = zip(own, _generated(model, windows, own, None))
+    same = sum(int((copy == windows.corpus.codes(utterance)).sum()) for utterance, copy in pairs)
+    return sum(processes.gather(same))

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from mfcc_wavenet.data.windows import Windows
+from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.float32 import float32_products
 
@@ -33,17 +35,27 @@ class TeacherForced:
         }
 
 
+class _Pass(NamedTuple):
+    """What one forward pass found."""
+
+    wrong: int  # samples
+    log_likelihood: float  # nats, of all its samples together, summed in float64
+    margin: float
+
+
 @torch.no_grad()
-def teacher_forced(model: Model, windows: Windows) -> TeacherForced:
+def teacher_forced(model: Model, windows: Windows, processes: Alone = ALONE) -> TeacherForced:
     """Every sample of the corpus, the first included, predicted from the true codes before it.
 
-    In float32, in whichever precision the model was trained: that is what generation computes in.
+    In float32, in whichever precision the model was trained: that is what generation computes in. processes: that share
+    the utterances, and of which each gets the same result, that of a single one.
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    nats, margin, wrong = 0.0, float("inf"), 0
-    for utterance in range(len(windows.corpus)):
+    found: dict[int, list[_Pass]] = {}
+    for utterance in processes.share(windows.corpus.lengths):
+        found[utterance] = []
         for batch in windows.whole(utterance, PASS_WINDOW):
             with float32_products(device):
                 predictions = model.run(batch.to(device))
@@ -52,10 +64,15 @@ def teacher_forced(model: Model, windows: Windows) -> TeacherForced:
             target = predictions.target[mask][:, None]
             of_target = log_probabilities.gather(1, target)[:, 0]
             of_rival = log_probabilities.scatter(1, target, -torch.inf).max(-1).values
-            nats -= of_target.sum().item()
-            margin = min(margin, (of_target - of_rival).min().item())
             # A tie counts as wrong: which code an arg-max takes then is chance.
-            wrong += (of_target <= of_rival).sum().item()
+            wrong = (of_target <= of_rival).sum().item()
+            found[utterance].append(_Pass(wrong, of_target.sum().item(), (of_target - of_rival).min().item()))
     model.train(was_training)
-    samples = windows.corpus.samples
-    return TeacherForced(wrong, samples, nats / samples, margin)
+    # Summed up in the order of the utterances, so that the result does not depend on who measured which.
+    passes = [one for utterance in processes.collect(found).values() for one in utterance]
+    nats, samples = 0.0, windows.corpus.samples
+    for one in passes:
+        nats -= one.log_likelihood
+    return TeacherForced(
+        sum(one.wrong for one in passes), samples, nats / samples, min((one.margin for one in passes), default=math.inf)
+    )

@@ -12,25 +12,29 @@ import time
 
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.free_running import corpus_windows, reproduced
+from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
 from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
 
-def certify(model: Model, windows: Windows, measured: TeacherForced) -> int | None:
+def certify(model: Model, windows: Windows, measured: TeacherForced, processes: Alone = ALONE) -> int | None:
     """Samples that free-running generation reproduces; None, not tried, where a sample is wrong teacher-forced.
 
     From its first wrong sample on, an utterance has another past, and what still agrees is chance.
     """
-    return reproduced(model, windows) if measured.wrong == 0 else None
+    return reproduced(model, windows, processes) if measured.wrong == 0 else None
 
 
-def measure(checkpoint: Checkpoint) -> dict[str, float | int | None]:
-    """Teacher-forced error and likelihood on the corpus of its settings, and how many samples it reproduces."""
+def measure(checkpoint: Checkpoint, processes: Alone = ALONE) -> dict[str, float | int | None]:
+    """Teacher-forced error and likelihood on the corpus of its settings, and how many samples it reproduces.
+
+    processes: that share the utterances, and of which each gets the same result.
+    """
     started = time.perf_counter()
-    windows = corpus_windows(checkpoint)
+    windows = corpus_windows(checkpoint, processes)
     model = checkpoint.model()
-    measured = teacher_forced(model, windows)
-    reproduced_samples = certify(model, windows, measured)
+    measured = teacher_forced(model, windows, processes)
+    reproduced_samples = certify(model, windows, measured, processes)
     seconds = round(time.perf_counter() - started, 1)
     return measured.values() | {"reproduced": reproduced_samples, "evaluation_seconds": seconds}

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,7 +30,22 @@ class Predictions:
             self.pred.transpose(1, 2).flatten(0, 1), self.target.flatten(), reduction="none"
         )
         mask = self.mask.flatten()
-        return (nats * mask).sum() / mask.sum()
+        return (nats * mask).sum() / mask.sum().clamp(min=1)  # 0 where no sample counts
+
+    def detached(self) -> "Predictions":
+        """The same without gradients, and so without all that the network keeps for them."""
+        return replace(self, **{name: tensor.detach() for name, tensor in self._tensors().items()})
+
+    @staticmethod
+    def joined(parts: "list[Predictions]") -> "Predictions":
+        """Of the parts of a batch as of the whole; penalties and figures are the last part's."""
+        if len(parts) == 1:
+            return parts[0]
+        tensors = [part._tensors() for part in parts]
+        return replace(parts[-1], **{name: torch.cat([one[name] for one in tensors]) for name in tensors[0]})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"pred": self.pred, "target": self.target, "mask": self.mask}
 
 
 class Model(nn.Module, ABC):

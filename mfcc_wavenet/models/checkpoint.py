@@ -178,11 +178,11 @@ def _from_1_to_2(content: dict[str, Any]) -> None:
 
 
 def _from_2_to_3(content: dict[str, Any]) -> None:
-    """New settings: what was done before they could be set. The best pass was not kept."""
-    content["settings"]["train"] |= {"precision": "float32", "compile": False}
+    """New settings: what was done before they could be set, by one process. The best pass was not kept."""
+    content["settings"]["train"] |= {"precision": "float32", "compile": False, "accumulation": 1}
     content["settings"]["train"] |= {"return_to_best": None}
     if content["training"] is not None:
-        content["training"] |= {"best": None}
+        content["training"] |= {"best": None, "ranks": []}
     content["settings"]["wavenet"] |= {"prediction": "none", "prediction_order": 16, "difference_target": False}
     content["settings"]["optim"] |= {"muon_learning_rate": 0.02, "muon_momentum": 0.95}
     tracking = content["settings"]["tracking"]  # where these were nobody's choice, W&B's variables count now

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import soundfile
@@ -16,23 +17,21 @@ from mfcc_wavenet.config.files import BEST, CHECKPOINT, CONFIG, HISTORY, RESULTS
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import plain, run_config
 from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.config.size import refuse_too_large, sizes, training_bytes
+from mfcc_wavenet.config.size import refuse_too_large, sizes, training_bytes, windows_at_once
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
-from mfcc_wavenet.evaluation.free_running import first_utterances
-from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
-from mfcc_wavenet.evaluation.zero_error import certify
+from mfcc_wavenet.evaluation.free_running import Sample, first_utterances
+from mfcc_wavenet.evaluation.teacher_forced import TeacherForced
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.models.checkpoint import Checkpoint
-from mfcc_wavenet.runs.history import forget_rows_after, samples_to_zero, score, worst_jump
+from mfcc_wavenet.runs.history import forget_rows_after, score
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.tracker import Tracker
-from mfcc_wavenet.training import cost, state
-from mfcc_wavenet.training.device import device_memory, pick_device
+from mfcc_wavenet.training import cost, distributed, passes, state
 from mfcc_wavenet.training.loader import (
     load_batches,
     loader_deaths_as_user_errors,
@@ -40,10 +39,16 @@ from mfcc_wavenet.training.loader import (
     without_signals_of_children,
 )
 from mfcc_wavenet.training.metrics import Metrics
-from mfcc_wavenet.training.network_pass import make_network_pass, pick_compile, pick_precision
+from mfcc_wavenet.training.network_pass import (
+    device_memory,
+    make_network_pass,
+    pick_compile,
+    pick_device,
+    pick_precision,
+)
 from mfcc_wavenet.training.optimizer import copies, make_optimizer, relative_change, take_step, update_average
-from mfcc_wavenet.training.report import Report, table
-from mfcc_wavenet.training.schedule import learning_rate, note_decayed
+from mfcc_wavenet.training.report import NoReport, Report, table
+from mfcc_wavenet.training.schedule import every, learning_rate, note_decayed
 
 
 class Chassis:
@@ -61,34 +66,44 @@ class Chassis:
         folder: Path,
         checkpoint: Checkpoint | None = None,
         choices: dict[str, str | None] | None = None,
+        ranks: distributed.Ranks = distributed.ALONE,
     ):
-        """folder: where the run's files go; choices: the option chosen of each config group, which is logged."""
+        """folder: where the run's files go; choices: the option chosen of each config group, which is logged.
+
+        ranks: the processes that train together, of which each has a Chassis.
+        """
         self.settings = settings
         self.folder = folder
         self.checkpoint_path = folder / CHECKPOINT
         self.choices = choices or {}
+        self.ranks = ranks
         self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
-        self.device = pick_device(settings.train.device)
+        self.device = pick_device(distributed.device_of(ranks.place, settings.train.device))
         self.precision = pick_precision(settings.train.precision, self.device)
-        needed = training_bytes(settings, self.geometry, self.precision.itemsize)
+        needed = training_bytes(settings, self.geometry, self.precision.itemsize, ranks.size)
         refuse_too_large(needed, "window or network", device_memory(self.device))
         self.compiled = pick_compile(settings.train.compile, self.device)
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
         torch.manual_seed(settings.train.seed)
-        self.corpus = prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
+        channels = settings.wavenet.quantization_channels
+        self.corpus = ranks.open_corpus(lambda: prepare(settings.data, settings.features, channels))
         self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(self.corpus.speakers)))
         self.statistics = checkpoint.statistics if checkpoint else self.corpus.statistics
         speakers = self.speakers if settings.wavenet.speaker_channels else None
         prediction = LinearPrediction.of(settings.features, settings.wavenet, self.statistics)
         self.windows = Windows(
-            self.corpus, self.geometry, settings.window, self.statistics, speakers, settings.train.seed, prediction
-        )
+            self.corpus, self.geometry, settings.window, self.statistics, speakers, settings.train.seed, prediction,
+            (ranks.rank, ranks.size),
+        )  # fmt: skip
+        ranks.refuse_too_short_epoch(self.windows)
         self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
         self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None
-        self.network_pass = make_network_pass(self.model, self.precision, self.compiled, self.device)
+        network_pass = make_network_pass(self.model, self.precision, self.compiled, self.device)
+        self.network_pass = ranks.parallel(self.model, network_pass)
+        ranks.scatter_random()
         self.optimizer = make_optimizer(settings.optim, self.model.parameter_groups())
-        self.metrics = Metrics(self.device)
+        self.metrics = Metrics(self.device, ranks.total)
         self.position = Position()
         self.step = 0
         self.bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)  # non-finite ones in a row
@@ -108,25 +123,30 @@ class Chassis:
         Raises Interrupted after Ctrl-C or SIGTERM, when all is saved, and UserError when the
         gradients stay non-finite or the folder cannot be written to.
         """
-        forget_rows_after(self.folder / HISTORY, self.step, self.rows_logged)
-        state.match_best_file(self)
+        if self.ranks.leads:
+            forget_rows_after(self.folder / HISTORY, self.step, self.rows_logged)
+        passes.match_best_file(self)
         self.save()  # a folder that refuses is found out now, not after the first hours
-        (self.folder / RESULTS).unlink(missing_ok=True)
+        if self.ranks.leads:
+            (self.folder / RESULTS).unlink(missing_ok=True)
         note_decayed(self.settings.optim, self.step, self.settings.train.steps)
         settings = self.settings
         cost.tell_in_advance(self)
         config = run_config(settings, self.choices) | sizes(settings, len(self.speakers), self.corpus.samples)
+        tracking = settings.tracking if self.ranks.leads else replace(settings.tracking, mode="disabled")
         with (
             Interruption() as interruption,  # around the W&B run: that is never left unfinished
             loader_deaths_as_user_errors(f"the last checkpoint is {self.checkpoint_path}"),
-            Tracker(settings.tracking, name=self.folder.name, config=config, run_id=self.run_id) as tracker,
+            Tracker(tracking, name=self.folder.name, config=config, run_id=self.run_id) as tracker,
         ):
             self.run_id = tracker.run_id
             rate = settings.features.sample_rate
-            with Report(self.folder, tracker, settings.train.steps, self.corpus.samples, rate) as report:
+            shown = Report if self.ranks.leads else NoReport
+            with shown(self.folder, tracker, settings.train.steps, self.corpus.samples, rate) as report:
                 zero = self._train_to_the_end(report, interruption)
                 results = self._conclude(report, zero)
-        print(table(self.folder, tracker.commands))
+        if self.ranks.leads:
+            print(table(self.folder, tracker.commands))
         return results
 
     def _train_to_the_end(self, report: Report, interruption: Interruption) -> TeacherForced | None:
@@ -135,10 +155,11 @@ class Chassis:
         if self.step == 0:
             self.model.before_training(self._batches(Position()))
         self.model.train()
+        self.ranks.warm_up(self.run_batch, self._batches(self.position))
         batches = self._batches(self.position)
         self.metrics.restart_clock()
         started = time.perf_counter() - self.seconds
-        zero = self._zero_of_before()
+        zero = passes.zero_of_before(self)
         first_steps = cost.FirstSteps(self)
         while self.step < settings.steps and not zero:
             self.training_step(batches)
@@ -148,19 +169,20 @@ class Chassis:
             if every(settings.log_interval, self.step):
                 self._log_row(report)
             if every(settings.sample_interval, self.step):
-                report.sounds(self.step, first_utterances(self.evaluated_model, self.windows, self.settings))
+                report.sounds(self.step, self._first_utterances())
                 self.metrics.restart_clock()
             if every(settings.evaluate_interval, self.step) and self._worth_evaluating():
-                zero = self._look_for_zero(report)
+                zero = passes.look_for_zero(self, report)
                 self.metrics.restart_clock()
             self.seconds = time.perf_counter() - started
-            if every(settings.checkpoint_interval, self.step) or state.is_best(self) or interruption.signal_number:
+            signal_number = self.ranks.agreed_signal(interruption.signal_number)
+            if every(settings.checkpoint_interval, self.step) or passes.is_best(self) or signal_number:
                 self.save()
-            if interruption.signal_number:
+            if signal_number:
                 raise Interrupted(
                     f"Stopped at step {self.step}; {self.checkpoint_path} holds all of it, "
                     "and the same command resumes it.",
-                    interruption.signal_number,
+                    signal_number,
                 )
         self.save()
         return zero
@@ -193,22 +215,32 @@ class Chassis:
 
         logged: the gradient at the frames is computed, too.
         """
-        batch, predictions = self.run_batch(batches, logged)
-        objective = self.model.objective(predictions, self.step)
+        batch = next(batches)
+        parts = batch.parts(self.settings.train.accumulation)
         self.optimizer.zero_grad(set_to_none=True)
-        objective.backward()
+        computed, several = [], []
+        for part in parts:
+            with self.ranks.part(self.network_pass, part is parts[-1]):
+                part, predictions = self.run_batch(iter([part]), logged)
+                objective = self.model.objective(predictions, self.step)
+                if len(parts) * self.ranks.size > 1:
+                    objective = self.ranks.weighted(objective, part.mask, batch.step_samples)
+                objective.backward()
+            computed.append(predictions.detached())
+            several.append(part)
         limit = self.settings.optim.clip_grad_norm
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), torch.inf if limit is None else limit)
         scalars = predictions.figures | {"grad_norm": grad_norm}
         if logged:
-            scalars |= {"mfcc_grad_mean": batch.frames.grad.mean(), "mfcc_grad_sd": batch.frames.grad.std()}
-        return batch, predictions, scalars
+            mean, sd = self.ranks.frame_gradients(several)
+            scalars |= {"mfcc_grad_mean": mean, "mfcc_grad_sd": sd}
+        return batch, Predictions.joined(computed), scalars
 
     def run_batch(self, batches: Iterator[Batch], logged: bool) -> tuple[Batch, Predictions]:
         """The next batch and what the model makes of it; logged: the frames get a gradient."""
         batch = next(batches)
         if self.compiled:
-            batch = batch.padded(self.settings.window.batch_size)
+            batch = batch.padded(windows_at_once(self.settings, self.ranks.size))
         # Code that is compiled has the gradient or has not: it is cheap, and compiling twice is not.
         batch.frames.requires_grad_(logged or self.compiled)
         return batch, self.network_pass(batch)
@@ -238,8 +270,8 @@ class Chassis:
         self.history.append(row)
         report.row(self.step, self.position.epochs, values, score(self.history, self.corpus.samples))
         self._refuse_divergence()
-        if state.is_far_from_best(self, values.get("loss")):
-            report.returned(self.step, values["loss"], state.return_to_best(self))
+        if passes.is_far_from_best(self, values.get("loss")):
+            report.returned(self.step, values["loss"], passes.return_to_best(self))
 
     def _refuse_divergence(self) -> None:
         bad_steps = int(self.bad_steps)
@@ -254,57 +286,18 @@ class Chassis:
         errors = [row["error"] for row in self.history if "error" in row]
         return bool(errors) and errors[-1] < self.settings.train.evaluate_below
 
-    def _look_for_zero(self, report: Report) -> TeacherForced | None:
-        """A pass over everything. It is the end if nothing is wrong and generation repeats every sample."""
-        measured = self._evaluate(report)
-        return measured if self.settings.train.stop_at_zero and self._is_exact(measured) else None
-
-    def _zero_of_before(self) -> TeacherForced | None:
-        """The pass that ended this run, if it was stopped before its results were written; it is logged already."""
-        last = self.history[-1] if self.history else {}
-        if not self.settings.train.stop_at_zero or last.get("wrong") != 0 or last["step"] != self.step:
-            return None
-        measured = teacher_forced(self.evaluated_model, self.windows)
-        return measured if self._is_exact(measured) else None
-
-    def _is_exact(self, measured: TeacherForced) -> bool:
-        """Nothing is wrong, and generation repeats every sample."""
-        return certify(self.evaluated_model, self.windows, measured) == measured.samples
-
-    def _evaluate(self, report: Report) -> TeacherForced:
-        measured = teacher_forced(self.evaluated_model, self.windows)
-        seen = self.metrics.samples_seen
-        self.history.append({"step": self.step, "samples_seen": seen, "wrong": measured.wrong})
-        state.note_pass(self, measured)
-        reached = score(self.history, measured.samples)
-        report.evaluation(self.step, self.position.epochs, seen, measured, reached)
-        return measured
-
     def _conclude(self, report: Report, zero: TeacherForced | None) -> dict:
         """Measures the model unless that was just done; writes settings, results, sounds and pictures."""
         self._refuse_divergence()
-        measured = zero or self._evaluate(report)
-        model = self.evaluated_model
-        results = {
-            "score": score(self.history, measured.samples),
-            **measured.values(),
-            "reproduced": certify(model, self.windows, measured),
-            "steps": self.step,
-            "epochs": round(self.position.epochs, 3),
-            "samples_seen": self.metrics.samples_seen,
-            "samples_to_zero": samples_to_zero(self.history),
-            "worst_jump": worst_jump(self.history),
-            **state.results_of_best(self, measured.wrong),
-            "seconds": round(self.seconds, 1),
-            "seed": self.settings.train.seed,
-        }
+        measured = zero or passes.evaluate(self, report)
+        results = passes.results(self, measured)
         try:
-            samples = list(first_utterances(model, self.windows, self.settings))
-            report.conclude(self.step, samples, self.history, results)
-            if state.is_best(self):
+            report.conclude(self.step, self._first_utterances(), self.history, results)
+            if passes.is_best(self):
                 self._write(BEST)  # the last pass is in no checkpoint.pt: a resumed run makes and logs it again
-            write_text(self.folder / CONFIG, yaml.safe_dump(plain(self.settings), sort_keys=False))
-            write_json(self.folder / RESULTS, results)
+            if self.ranks.leads:
+                write_text(self.folder / CONFIG, yaml.safe_dump(plain(self.settings), sort_keys=False))
+                write_json(self.folder / RESULTS, results)
         except (OSError, soundfile.SoundFileError) as error:
             raise UserError(
                 f"The results could not be written to {self.folder} ({error}); the checkpoint there is whole, "
@@ -312,6 +305,9 @@ class Chassis:
             ) from error
         report.keep(self.choices.get("experiment"), results)
         return results
+
+    def _first_utterances(self) -> list[Sample]:
+        return list(first_utterances(self.evaluated_model, self.windows, self.settings, self.ranks))
 
     # --- building blocks --------------------------------------------------------------------------
 
@@ -325,16 +321,12 @@ class Chassis:
 
     def save(self) -> None:
         """A checkpoint of everything, into the run's folder; at the best pass also as that of the best pass."""
-        self._write(CHECKPOINT, *([BEST] if state.is_best(self) else []))
+        self._write(CHECKPOINT, *([BEST] if passes.is_best(self) else []))
 
     def _write(self, *names: str) -> None:
-        weights = self.evaluated_model.state_dict()
-        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, state.of_training(self))
-        with without_signals_of_children():
-            for name in names:
-                checkpoints.save(self.folder / name, checkpoint)
-
-
-def every(interval: int, step: int) -> bool:
-    """Whether the step is a multiple of the interval; an interval of 0 means never."""
-    return interval > 0 and step % interval == 0
+        weights, training = self.evaluated_model.state_dict(), state.of_training(self)
+        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, training)
+        if self.ranks.leads:
+            with without_signals_of_children():
+                for name in names:
+                    checkpoints.save(self.folder / name, checkpoint)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,7 +33,9 @@ class Metrics:
 
     SUMS = ("count", "nats", "errors", "prob_target", "max", "peak_dist")
 
-    def __init__(self, device: torch.device | None = None):
+    def __init__(self, device: torch.device | None = None, total: Callable[[Tensor], Tensor] = lambda sums: sums):
+        """total: the sum over all processes that update metrics of their own, which read and samples_seen give."""
+        self._total = total
         self._read = 0  # predicted samples up to the last read
         self._sums = torch.zeros(len(self.SUMS), dtype=torch.float64, device=device)
         self._scalars: dict[str, float | Tensor] = {}
@@ -56,7 +59,7 @@ class Metrics:
 
         What is not finite is left out, and so is what has no samples to be averaged over.
         """
-        sums = dict(zip(self.SUMS, self._sums.tolist()))
+        sums = dict(zip(self.SUMS, self._total(self._sums).tolist()))
         count = int(sums["count"])
         elapsed = time.perf_counter() - self._since
         self._read += count
@@ -66,7 +69,7 @@ class Metrics:
         self._scalars.clear()
         self._since = time.perf_counter()
         if count == 0:
-            return values | {"samples_seen": self.samples_seen}
+            return values | {"samples_seen": self._read}
         loss = sums["nats"] / count
         return {
             "loss": loss,
@@ -77,21 +80,21 @@ class Metrics:
             "avg_max": sums["max"] / count,
             "peak_dist": sums["peak_dist"] / count,
             "samples_per_second": count / elapsed,
-            "samples_seen": self.samples_seen,
+            "samples_seen": self._read,
             **values,
         }
 
     @property
     def samples_seen(self) -> int:
         """Predicted samples since training began, those since the last read included."""
-        return self._read + int(self._sums[0])
+        return self._read + int(self._total(self._sums)[0])
 
     def restart_clock(self) -> None:
         """Leaves the time since the last read out of samples_per_second, when it was not spent on training."""
         self._since = time.perf_counter()
 
     def state_dict(self) -> dict:
-        """What a checkpoint needs so that the row after a resume is the row without one."""
+        """What a checkpoint needs so that the row after a resume is the row without one: this process's sums."""
         return {"samples_seen": self._read, "sums": dict(zip(self.SUMS, self._sums.tolist()))}
 
     def load_state_dict(self, state: dict) -> None:

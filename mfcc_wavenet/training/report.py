@@ -109,6 +109,34 @@ class Report:
         self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.samples:,}{self.rate}")
 
 
+class NoReport(Report):
+    """Of a process that leaves it to another one of the same run to show it."""
+
+    def __init__(self, *_):
+        pass
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def progress(self, step: int) -> None:
+        pass
+
+    def row(self, step: int, epochs: float, values: dict[str, float], score: float | None) -> None:
+        pass
+
+    def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced, score: float) -> None:
+        pass
+
+    def sounds(self, step: int, samples: Iterable[Sample]) -> None:
+        pass
+
+    def conclude(self, step: int, samples: list[Sample], history: list[dict], results: dict) -> None:
+        pass
+
+    def keep(self, experiment: str | None, results: dict) -> None:
+        pass
+
+
 def table(folder: Path, commands: dict[str, str]) -> str:
     """What came out of a finished run, where it lies, and what can be done with its W&B run."""
     results = read_results(folder)

@@ -1,4 +1,4 @@
-"""The learning rate: a pure function of the step, so that a resumed run needs no state."""
+"""What is due at a step, the learning rate above all: pure functions of it, so that a resumed run needs no state."""
 
 import math
 import sys
@@ -28,3 +28,8 @@ def note_decayed(settings: OptimSettings, step: int, steps: int) -> None:
             f"{steps:,} stay there; optim.decay_steps={steps} decays anew.",
             file=sys.stderr,
         )
+
+
+def every(interval: int, step: int) -> bool:
+    """Whether the step is a multiple of the interval; an interval of 0 means never."""
+    return interval > 0 and step % interval == 0

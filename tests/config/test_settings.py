@@ -150,3 +150,11 @@ def test_tracking():
 def test_sampling(mistake, words):
     with pytest.raises(UserError, match=words):
         Sampling(**mistake)
+
+
+def test_a_step_has_a_window_for_each_part():
+    compose_settings("window.batch_size=3", "train.accumulation=3")
+    with pytest.raises(UserError, match=r"train.accumulation is 4, but window.batch_size is 3; .* at most that"):
+        compose_settings("window.batch_size=3", "train.accumulation=4")
+    with pytest.raises(UserError, match=r"train.accumulation is 0; it must be at least 1"):
+        compose_settings("train.accumulation=0")

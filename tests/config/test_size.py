@@ -58,6 +58,17 @@ def test_a_step_takes_what_was_reckoned_and_less_than_twice_that():
     assert 1 < float(done.stdout) < 2
 
 
+def test_parts_and_processes_take_less():
+    """Both together about as little as that many fewer windows; the logits of all parts are kept."""
+    settings = compose_settings("experiment=a39d", "data.root=folder")
+    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    whole = training_bytes(settings, geometry)
+    eighth = training_bytes(replace(settings, window=replace(settings.window, batch_size=8)), geometry)
+    assert training_bytes(settings, geometry, processes=8) == eighth
+    parts = replace(settings, train=replace(settings.train, accumulation=4))
+    assert eighth < training_bytes(parts, geometry, processes=2) < 1.2 * eighth < whole / 5
+
+
 @pytest.mark.parametrize(
     "override",
     ["window.samples=1000000000", "window.batch_size=1000000000", "wavenet.residual_channels=1000000000",

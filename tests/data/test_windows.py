@@ -196,3 +196,25 @@ def test_another_batch_size_loses_no_sample(architecture, window, seed, done, si
     if position.epoch == 0:
         batches += rest_of_epoch(second, position)
     assert predicted(batches) == once(LENGTHS)
+
+
+@examples(20)
+@given(window=ANY_WINDOW, seed=SEEDS, processes=st.integers(1, 4), parts=st.integers(1, 3))
+def test_processes_and_parts_share_each_batch(window, seed, processes, parts):
+    """Their windows are those of the whole batch, and each knows how many samples count in all of it."""
+    whole = with_window(ARCHITECTURE, window, seed)
+    shares = [with_window(ARCHITECTURE, window, seed) for _ in range(processes)]
+    for number, share in enumerate(shares):
+        share.share = (number, processes)
+    for position in islice(whole.positions(Position()), 12):
+        expected, several = whole[position], [share[position] for share in shares]
+        assert {(one.after, one.step_samples) for one in several} == {(expected.after, int(expected.mask.sum()))}
+        pieces = [piece for one in several for piece in one.parts(parts)]
+        assert all(1 <= len(piece.mask) <= -(-len(several[0].mask) // parts) for piece in pieces)
+        assert counted_windows(pieces) == counted_windows([expected])
+
+
+def counted_windows(batches: list[Batch]) -> list[tuple[list, list]]:
+    """Codes and masks of the windows of which samples count, in an order of their own."""
+    pairs = [(codes, mask) for one in batches for codes, mask in zip(one.codes.tolist(), one.mask.tolist())]
+    return sorted(pair for pair in pairs if any(pair[1]))

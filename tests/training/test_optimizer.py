@@ -7,8 +7,7 @@ import torch
 from support.settings import compose_settings
 
 from mfcc_wavenet.config.settings import OPTIMIZERS
-from mfcc_wavenet.training.muon import orthogonalised
-from mfcc_wavenet.training.optimizer import CLASSES, make_optimizer, take_step, update_average
+from mfcc_wavenet.training.optimizer import CLASSES, make_optimizer, orthogonalised, take_step, update_average
 
 RATE = 0.5
 PARTS = ("upsampling", "embedding", "layers", "head")

@@ -1,0 +1,92 @@
+"""What two processes that torchrun starts do with small settings: trainings, an evaluation and what is refused.
+
+    python -m torch.distributed.run --standalone --nproc-per-node=2 -m support.ranks FOLDER
+
+All in one group, since starting takes longer than the rest. Process 0 writes what was found to FOLDER/found.json.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.evaluation.zero_error import measure
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.modes import with_settings
+from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.distributed import ALONE, Ranks, joined
+from support.corpora import folder_of
+from support.settings import DEMO, SMALL, compose_settings
+
+STEPS, HALF = 12, 7  # in epochs of three batches, the last of which has one window, for one process alone
+FEW = ("data.seconds=0.075", "window.samples=150", "window.batch_size=4", "train.sample_utterances=0")
+FEW += ("optim.warmup_steps=0", "optim.learning_rate=0.01", "train.threads=1")
+FEW += ("optim.clip_grad_norm=0.5", "optim.ema_decay=0.9", "train.device=cpu")
+
+
+def settings(folder: Path, *overrides: str, steps: int = STEPS) -> Settings:
+    return compose_settings(
+        *SMALL, *FEW, f"data.prepared={folder / 'prepared'}", f"train.steps={steps}", "train.log_interval=1", *overrides
+    )
+
+
+def train(folder: Path, name: str, ranks: Ranks, *overrides: str, steps: int = STEPS, start: str | None = None) -> None:
+    """A run in folder/name; start: the name of the run that it continues."""
+    chosen = settings(folder, *overrides, steps=steps)
+    begun = None
+    if start:
+        begun = ranks.of_first(lambda: checkpoints.load(folder / start / "checkpoint.pt"))
+        begun = with_settings(begun, chosen)
+    Chassis(chosen, folder / name, begun, ranks=ranks).train()
+
+
+def refusal(ranks: Ranks, action: Callable[[], object]) -> list[str]:
+    """What each process is refused with."""
+    try:
+        action()
+        sentence = ""
+    except UserError as error:
+        sentence = str(error)
+    return ranks.gather(sentence)
+
+
+def main(folder: Path) -> None:
+    found = {}
+    with joined("cpu") as ranks:
+        train(folder, "two", ranks, "train.sample_utterances=2", "train.sample_seconds=0.02")
+        train(folder, "parts", ranks, "train.accumulation=2")
+        jitter = "upsampling.jitter=0.3"
+        train(folder, "whole", ranks, jitter)
+        train(folder, "half", ranks, jitter, steps=HALF)
+        train(folder, "resumed", ranks, jitter, start="half")
+        train(folder, "first", ranks, steps=3)
+        if ranks.leads:
+            train(folder, "then alone", ALONE, steps=8, start="first")
+        ranks.gather(None)
+        train(folder, "two again", ranks, start="then alone")
+
+        chosen = settings(folder, f"data.root={folder_of(folder, 'a.wav', 'b.wav', 'c.wav')}", "data.seconds=null")
+        measured = with_settings(checkpoints.load(folder / "two" / "checkpoint.pt"), chosen)
+        found["measured"] = ranks.gather(measure(measured, ranks))
+
+        odd = f"train.seed={ranks.rank}"
+        found["settings"] = refusal(ranks, lambda: ranks.refuse_other_settings(settings(folder, odd)))
+        audio = ("01_lighthouse.flac", "02_tea.flac")[ranks.rank]
+        another = settings(folder, f"data.root={DEMO / audio}")
+        found["corpus"] = refusal(ranks, lambda: Chassis(another, folder / "another", ranks=ranks))
+        few = settings(folder, "window.batch_size=3", "train.accumulation=2")
+        found["windows"] = refusal(ranks, lambda: ranks.refuse_too_few_windows(few))
+        long = settings(folder, "window.samples=2000", "data.seconds=0.01")
+        found["epoch"] = refusal(ranks, lambda: Chassis(long, folder / "long", ranks=ranks))
+        if ranks.leads:
+            checkpoints.save(folder / "measured.pt", measured)
+            (folder / "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))

@@ -1,0 +1,197 @@
+"""Several processes: the numbers of one, exact resumption, and ends with one sentence."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from support.ranks import train
+from support.settings import ROOT, SMALL
+
+from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.evaluation.zero_error import measure
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.runs import rendezvous
+from mfcc_wavenet.runs.history import logged_rows
+from mfcc_wavenet.runs.rendezvous import Place, meet
+from mfcc_wavenet.training.distributed import ALONE
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+OUR_TRACEBACK = f'{ROOT / "run.py"}", line'
+SECONDS = 300  # until something is wrong
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}  # of float32 weights after twelve steps of Adam at a rate of 0.01
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> Path:
+    """The runs of two processes, and next to them that of a single one, "one"."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [*TORCHRUN, "-m", "support.ranks", str(folder)]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("teacher-forced") == 8, done.stdout  # each of the runs is shown once
+    threads = torch.get_num_threads()
+    train(folder, "one", ALONE)
+    torch.set_num_threads(threads)
+    return folder
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    checkpoint = checkpoints.load(folder / name / "checkpoint.pt")
+    return checkpoint.weights | {f"raw {key}": tensor for key, tensor in checkpoint.training["weights"].items()}
+
+
+def rows(folder: Path, name: str) -> list[dict]:
+    """All that was logged, wall-clock left out."""
+    logged = logged_rows(folder / name / "history.jsonl")
+    return [{key: value for key, value in row.items() if key != "train/samples_per_second"} for row in logged]
+
+
+@pytest.mark.parametrize("name", ["two", "parts", "two again"])
+def test_several_processes_and_parts_are_one_process(together, name):
+    """Losses, gradients, errors, counts, averages and weights, also in batches that have no window for each process.
+
+    "two again" was stopped twice: two processes, then one, then two.
+    """
+    expected = weights(together, "one")
+    found = weights(together, name)
+    assert found.keys() == expected.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(found[key], tensor, **TOLERANCE)
+    one, other = rows(together, "one"), rows(together, name)
+    if name == "two again":
+        one = [row for row in one if row["step"] > 8]
+    assert len(one) == len(other) > 0
+    for mine, theirs in zip(one, other):
+        assert mine.keys() == theirs.keys()
+        assert theirs["train/loss"] == pytest.approx(mine["train/loss"], rel=1e-5) if "train/loss" in mine else True
+        assert theirs == pytest.approx(mine, rel=2e-2, abs=1e-7)
+
+
+def test_as_many_processes_resume_bit_for_bit(together):
+    """Jitter draws random numbers in each process, and a row of metrics was half accumulated."""
+    expected = weights(together, "whole")
+    assert not torch.equal(expected["wavenet.logits.weight"], weights(together, "two")["wavenet.logits.weight"])
+    for key, tensor in weights(together, "resumed").items():
+        assert torch.equal(tensor, expected[key]), key
+    whole, resumed = (checkpoints.load(together / name / "checkpoint.pt").training for name in ("whole", "resumed"))
+    assert len(whole["ranks"]) == 2
+    for one, other in zip(whole["ranks"], resumed["ranks"]):
+        assert torch.equal(one["random"], other["random"]) and one["metrics"] == other["metrics"]
+    assert not torch.equal(whole["ranks"][0]["random"], whole["ranks"][1]["random"])
+    last = [row for row in rows(together, "whole") if row["step"] > 7]
+    assert rows(together, "resumed")[-len(last) :] == last
+
+
+def test_a_shared_evaluation_is_that_of_one_process_to_the_last_bit(together):
+    """Three utterances on two processes: counts, nats and margin."""
+    found = json.loads((together / "found.json").read_text())["measured"]
+    assert found[0]["nats"] > 0
+    assert {**found[0], "evaluation_seconds": 0} == {**found[1], "evaluation_seconds": 0}
+    alone = measure(checkpoints.load(together / "measured.pt"))
+    assert {**found[0], "evaluation_seconds": 0} == {**alone, "evaluation_seconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("settings", ("Process 1 on", "has train.seed=1, but process 0 on", "has 0")),
+        ("corpus", ("Process 1 on", "another corpus", "data.root must name the same audio")),
+        ("windows", ("window.batch_size is 3, but 2 processes", "train.accumulation=2", "at least 4")),
+        ("epoch", ("1 windows of window.samples=2000, too few for 2 processes",)),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence_in_every_process(together, what, words):
+    found = json.loads((together / "found.json").read_text())[what]
+    assert found[0] == found[1]
+    assert all(word in found[0] for word in words), found[0]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def address(monkeypatch) -> str:
+    """Where processes that somebody started by hand are to meet."""
+    port = free_port()
+    monkeypatch.setattr(rendezvous, "_stores", [])
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(port))
+    return f"127.0.0.1:{port}"
+
+
+def test_a_process_that_reaches_nobody_says_so(address):
+    with pytest.raises(UserError, match=rf"Process 1 of 2 on .* did not reach the others at {address} .*within 1 s"):
+        meet(Place(1, 2), seconds=1.0)
+
+
+def test_processes_that_do_not_come_are_named(address):
+    with pytest.raises(UserError, match=rf"Of the 3 processes of this run, 1, 2 did not come to {address} .*1 s"):
+        meet(Place(0, 3), seconds=1.0)
+
+
+def test_a_port_in_use_is_one_sentence(address):
+    with socket.socket() as other:
+        other.bind(("", int(address.rpartition(":")[2])))
+        other.listen()
+        with pytest.raises(UserError, match=rf"{address} .*is in use by another program; another MASTER_PORT works"):
+            meet(Place(0, 2), seconds=1.0)
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "2"}, {"RANK": "one"}, {"MASTER_PORT": ""}, {"MASTER_ADDR": ""}])
+def test_variables_that_do_not_fit_together_are_one_sentence(address, monkeypatch, variables):
+    for name, value in ({"RANK": "0", "WORLD_SIZE": "2"} | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"WORLD_SIZE=2.*torchrun sets these"):
+        Place.of_environment()
+
+
+def started(folder: Path, after: int) -> subprocess.Popen:
+    """A run of two processes, once it has a checkpoint of a step after that one."""
+    command = [
+        *TORCHRUN, str(ROOT / "run.py"), *SMALL, f"data.prepared={folder / 'prepared'}", f"runs={folder}", "name=run",
+        "train.steps=100000", "train.checkpoint_interval=20", "train.sample_interval=0", "train.stop_at_zero=false",
+        "window.batch_size=2",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, cwd=folder)
+    deadline = time.monotonic() + SECONDS
+    while step(folder) <= after:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return process
+
+
+def step(folder: Path) -> int:
+    path = folder / "run" / "checkpoint.pt"
+    return checkpoints.load(path).training["step"] if path.is_file() else 0
+
+
+def test_a_signal_and_a_kill_end_all_processes_with_one_sentence(tmp_path):
+    """SIGTERM to torchrun saves and ends; the same command resumes; SIGKILL of one process leaves a checkpoint."""
+    process = started(tmp_path, after=0)
+    process.terminate()
+    _, stderr = process.communicate(timeout=SECONDS)
+    saved = step(tmp_path)
+    assert stderr.count(f"Stopped at step {saved};") == stderr.count("the same command resumes") == 1, stderr
+    assert OUR_TRACEBACK not in stderr and process.returncode == 1  # the traceback and the code are torchrun's
+
+    process = started(tmp_path, after=saved)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, stderr = process.communicate(timeout=SECONDS)
+    assert f"Resuming from {tmp_path / 'run' / 'checkpoint.pt'}, step {saved}." in stderr
+    assert stderr.count("Another of the 2 processes of this run has ended") == 1, stderr
+    assert stderr.count("the same command resumes") == 1 and OUR_TRACEBACK not in stderr, stderr
+    assert step(tmp_path) % 20 == 0
