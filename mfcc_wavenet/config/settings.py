@@ -116,6 +116,7 @@ class UpsamplingSettings:
     kernel_sizes: tuple[int, ...]
     channels: int  # of every transposed convolution, and so of the conditioning
     jitter: float  # probability that a frame is replaced by a neighbour while training
+    frame_gain: float  # of the convolutions at frame rate: their weights when training begins, over torch's
 
     def __post_init__(self):
         _at_least(1, "upsampling", "channels", self.channels)
@@ -135,6 +136,8 @@ class UpsamplingSettings:
                     f"upsampling.kernel_sizes has {kernel_size} for the stride {stride}; a kernel shorter "
                     "than its stride leaves samples without any frame."
                 )
+        if self.frame_gain == 0:
+            raise UserError("upsampling.frame_gain is 0; it must be above 0, or all frames would be the same.")
         if self.jitter > 1:
             raise UserError(f"upsampling.jitter is {self.jitter}; it is a probability, at most 1.")
 

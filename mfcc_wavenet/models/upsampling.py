@@ -24,6 +24,9 @@ class Upsampling(nn.Module):
         self.frame_layers = nn.ModuleList(
             nn.Conv1d(width, next_width, settings.frame_kernel_size) for width, next_width in pairwise(widths)
         )
+        with torch.no_grad():
+            for parameter in self.frame_layers.parameters():
+                parameter *= settings.frame_gain
         widths = [widths[-1]] + [settings.channels] * len(settings.strides)
         self.stages = nn.ModuleList(
             TransposedConvolution(width, settings.channels, kernel_size, stride)

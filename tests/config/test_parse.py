@@ -61,7 +61,7 @@ def test_plain_settings_parse_to_themselves(override):
     ("typo", "near_ones"),
     [
         ("wavenet__residual_chanels", "did you mean residual_channels"),
-        ("optim__momentum", "there are betas, clip_grad_norm, decay_steps"),
+        ("window__hop", "there are batch_size, samples"),
         ("window__sample", "did you mean samples"),
     ],
 )

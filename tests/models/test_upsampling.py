@@ -83,3 +83,16 @@ def test_one_product_is_torchs_transposed_convolution(stride, beyond, length, ch
     expected = expected[:, kernel_size - stride : length * stride]
     assert expected.shape[1] == complete
     torch.testing.assert_close(layer(inputs), expected, **TOLERANCE)
+
+
+@examples(10)
+@given(architecture=architectures(), gain=st.sampled_from([0.5, 3.0]))
+def test_the_gain_is_of_the_first_weights_at_frame_rate(architecture, gain):
+    """And of no others."""
+    plain = upsampling(architecture).state_dict()
+    settings = dataclasses.replace(architecture.upsampling, frame_gain=gain)
+    torch.manual_seed(0)
+    louder = Upsampling(settings, FEATURES.channels).double().state_dict()
+    for name, weights in plain.items():
+        factor = gain if name.startswith("frame_layers") else 1
+        torch.testing.assert_close(louder[name], factor * weights)
