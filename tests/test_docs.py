@@ -190,6 +190,18 @@ def try_wandb(clone: SimpleNamespace, command: str, *words: str) -> None:
     wandb.commands[command].make_context(command, words)
 
 
+def try_fit(clone: SimpleNamespace, speech: str) -> None:
+    """On two sentences, as if they were of two speakers."""
+    for speaker, sentence in (("one", "01_lighthouse"), ("other", "02_tea")):
+        folder = clone.folder / "runs" / speech / speaker
+        folder.mkdir(parents=True)
+        (folder / "sentence.flac").symlink_to(DEMO / f"{sentence}.flac")
+    command = [sys.executable, "-m", "support.fit_front_ends", clone.folder / "runs" / speech, "--versions=1"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "biases:" in done.stdout, done.stderr
+
+
 def try_pytest(clone: SimpleNamespace, folder: str) -> None:
     assert (ROOT / folder).is_dir()
 
@@ -211,6 +223,7 @@ RULES: dict[str, Callable[..., None]] = {
     "python -m mfcc_wavenet.workspace": try_workspace,
     "python -m mfcc_wavenet.bench": try_bench,
     "python -m docs.model": try_figure,
+    "python -m support.fit_front_ends": try_fit,
     "python -m pytest": try_pytest,
     "python3.11 -m venv .venv": try_environment,
     ". .venv/bin/activate": try_environment,

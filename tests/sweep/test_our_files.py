@@ -76,9 +76,9 @@ def build(settings: Settings) -> Geometry:
     return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
 
 
-def test_there_are_the_three():
+def test_there_are_the_four():
     """Otherwise all other tests here would pass on nothing."""
-    assert [path.stem for path in FILES] == ["architecture", "window_geometry", "zero_error"]
+    assert [path.stem for path in FILES] == ["architecture", "optimizers", "window_geometry", "zero_error"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
