@@ -25,8 +25,8 @@ from mfcc_wavenet.generation.generator import Generator, StreamState
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
 HOP_LENGTH, FRAME_CHANNELS = 160, 39
-WIDE = UpsamplingSettings((256,), 3, (160,), (160,), 32, 0.0, 1.0)
-STAGED = UpsamplingSettings((), 1, (5, 4, 4, 2), (25, 16, 16, 16), 128, 0.0, 1.0)
+WIDE = UpsamplingSettings((256,), 3, (160,), (160,), 32, 0.0, 1.0, False)
+STAGED = UpsamplingSettings((), 1, (5, 4, 4, 2), (25, 16, 16, 16), 128, 0.0, 1.0, False)
 NETWORKS = {
     "baseline": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0, "none", 16, False)),
     "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10, "none", 16, False)),

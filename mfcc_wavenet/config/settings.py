@@ -117,6 +117,7 @@ class UpsamplingSettings:
     channels: int  # of every transposed convolution, and so of the conditioning
     jitter: float  # probability that a frame is replaced by a neighbour while training
     frame_gain: float  # of the convolutions at frame rate: their weights when training begins, over torch's
+    frame_whitening: bool  # the first of them begins by whitening the frames
 
     def __post_init__(self):
         _at_least(1, "upsampling", "channels", self.channels)
@@ -138,6 +139,10 @@ class UpsamplingSettings:
                 )
         if self.frame_gain == 0:
             raise UserError("upsampling.frame_gain is 0; it must be above 0, or all frames would be the same.")
+        if self.frame_whitening and not self.frame_channels:
+            raise UserError(
+                "upsampling.frame_whitening is true, but upsampling.frame_channels is [], so no weights would whiten."
+            )
         if self.jitter > 1:
             raise UserError(f"upsampling.jitter is {self.jitter}; it is a probability, at most 1.")
 

@@ -78,7 +78,9 @@ class Model(nn.Module, ABC):
     def before_training(self, batches: Iterator[Batch]) -> None:
         """Called before the first step of a run, with its training batches from the first on, made when asked for.
 
-        It moves neither the run's position nor the global random state. It is not called on resume.
+        It moves neither the run's position nor the global random state. It is called neither on resume nor where
+        training starts from a checkpoint's weights. Of several processes, each sees its own windows, and all of them
+        go on with the weights of process 0.
         """
 
     def after_step(self, step: int, finite: Bool[Tensor, ""]) -> dict[str, Float[Tensor, ""]]:

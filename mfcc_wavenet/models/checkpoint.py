@@ -184,7 +184,7 @@ def _from_2_to_3(content: dict[str, Any]) -> None:
     if content["training"] is not None:
         content["training"] |= {"best": None, "ranks": []}
     content["settings"]["wavenet"] |= {"prediction": "none", "prediction_order": 16, "difference_target": False}
-    content["settings"]["upsampling"] |= {"frame_gain": 1.0}
+    content["settings"]["upsampling"] |= {"frame_gain": 1.0, "frame_whitening": False}
     content["settings"]["optim"] |= {"muon_learning_rate": 0.02, "muon_momentum": 0.95}
     tracking = content["settings"]["tracking"]  # where these were nobody's choice, W&B's variables count now
     for name, default in (("project", "mfcc_wavenet"), ("dir", ".")):

@@ -1,5 +1,7 @@
 """The MFCC inverter: frames condition the WaveNet directly."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.models.embedding import Embedding
 from mfcc_wavenet.models.upsampling import Upsampling
 from mfcc_wavenet.models.wavenet import WaveNet
+
+WHITENED_WINDOWS = 2000  # whose frames are looked at
 
 
 class MfccInverter(Model):
@@ -31,6 +35,7 @@ class MfccInverter(Model):
         super().__init__()
         self.geometry = geometry
         self.jitter = upsampling.jitter
+        self.frame_whitening = upsampling.frame_whitening
         self.upsampling = Upsampling(upsampling, frame_channels)
         self.speaker = Embedding(speakers, wavenet.speaker_channels) if wavenet.speaker_channels else None
         self.wavenet = WaveNet(wavenet, geometry.dilations, upsampling.channels + wavenet.speaker_channels)
@@ -44,6 +49,14 @@ class MfccInverter(Model):
     def encode(self, frames: Float[Tensor, "B F K"]) -> Float[Tensor, "B F K"]:
         """The frames themselves."""
         return frames
+
+    def before_training(self, batches: Iterator[Batch]) -> None:
+        """Whitens the frames of the first batches, where the settings ask for it."""
+        if self.frame_whitening:
+            first = [next(batches).frames]
+            while sum(map(len, first)) < WHITENED_WINDOWS:
+                first.append(next(batches).frames)
+            self.upsampling.whiten(torch.cat(first))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         modules = {

@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from mfcc_wavenet.config.settings import UpsamplingSettings
 
+LEAST_VARIANCE = 1e-3  # as a fraction of the largest: whitening lifts no direction beyond that
+
 
 class Upsampling(nn.Module):
     """Learned upsampling of the frames, without padding.
@@ -32,6 +34,26 @@ class Upsampling(nn.Module):
             TransposedConvolution(width, settings.channels, kernel_size, stride)
             for width, kernel_size, stride in zip(widths, settings.kernel_sizes, settings.strides)
         )
+
+    @torch.no_grad()
+    def whiten(self, frames: Float[Tensor, "B F K"]) -> None:
+        """Makes the first layer at frame rate one of whitened frames, whose covariance is that of independent inputs.
+
+        Neighbouring frames and their deltas are so correlated that random weights see little but what all frames have
+        in common. Each channel keeps the spread that its weights would have for independent inputs, and its threshold
+        lies within it. frames: examples, as normalised as those of training.
+        """
+        layer = self.frame_layers[0]
+        examples = frames.cpu().double().unfold(1, layer.kernel_size[0], 1).flatten(2).flatten(0, 1)  # N, K * kernel
+        variances, directions = torch.linalg.eigh(examples.T.cov())
+        whitening = directions / (variances + LEAST_VARIANCE * variances[-1]).sqrt()
+        centred = (examples - examples.mean(0)) @ whitening
+        weights = layer.weight.flatten(1).cpu().double()
+        gain = weights.norm(dim=1) / (centred @ weights.T).std(0)
+        weights = gain[:, None] * weights @ whitening.T
+        thresholds = layer.bias.cpu().double() * (len(variances) / 3) ** 0.5  # uniform within the spread
+        layer.weight.copy_(weights.view_as(layer.weight))
+        layer.bias.copy_(thresholds - weights @ examples.mean(0))
 
     def forward(self, frames: Float[Tensor, "B F K"]) -> Float[Tensor, "B S C"]:
         """(B, frames, coefficients) to (B, samples, channels), the samples of Geometry.upsampled_span."""

@@ -112,6 +112,7 @@ class Chassis:
         self.best: dict | None = None  # the pass over everything with the fewest wrong samples
         self.rows_logged: int | None = 0  # in the folder, when the checkpoint was written
         self.run_id: str | None = None  # W&B's
+        self.is_untrained = checkpoint is None
         if checkpoint:
             state.restore(self, checkpoint)
 
@@ -152,8 +153,11 @@ class Chassis:
     def _train_to_the_end(self, report: Report, interruption: Interruption) -> TeacherForced | None:
         """All steps there are; the pass that found nothing wrong, if one ended the training."""
         settings = self.settings.train
-        if self.step == 0:
+        if self.is_untrained:
             self.model.before_training(self._batches(Position()))
+            self.ranks.spread(self.model)
+            if self.averaged is not None:
+                self.averaged.load_state_dict(self.model.state_dict())
         self.model.train()
         self.ranks.warm_up(self.run_batch, self._batches(self.position))
         batches = self._batches(self.position)

@@ -122,6 +122,12 @@ class Ranks(Alone):
             _NetworkPass(model, network_pass), broadcast_buffers=False, gradient_as_bucket_view=True
         )
 
+    def spread(self, model: Model) -> None:
+        """Gives all processes the weights of process 0."""
+        if self.size > 1:
+            for tensor in model.state_dict().values():
+                dist.broadcast(tensor, src=0)
+
     def part(self, network_pass: NetworkPass, is_last: bool) -> contextlib.AbstractContextManager:
         """For a part of a step: gradients are exchanged with the last one's."""
         return contextlib.nullcontext() if is_last or self.size == 1 else network_pass.no_sync()

@@ -80,6 +80,7 @@ def _restore(chassis: "Chassis", checkpoint: Checkpoint) -> None:
         ranks.scatter_random()
     chassis.position = Position(**training["position"])
     chassis.step = training["step"]
+    chassis.is_untrained = chassis.step == 0
     chassis.bad_steps.fill_(training["bad_steps"])
     chassis.seconds = training["seconds"]
     chassis.history = training["history"]

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given
-from support.architectures import FEATURES, PLAIN, examples, random_type_checks
+from support.architectures import DRAWN, FEATURES, PLAIN, examples, random_type_checks
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.geometry import Geometry
@@ -73,7 +73,13 @@ def test_frame_span_is_what_the_network_needs(geometry, samples):
         max(geometry.frame_kernel_sizes, default=1),
     )
     settings = UpsamplingSettings(
-        frame_channels, frame_kernel_size, geometry.strides, geometry.kernel_sizes, 1, jitter=0.0, frame_gain=1.0
+        frame_channels,
+        frame_kernel_size,
+        geometry.strides,
+        geometry.kernel_sizes,
+        1,
+        jitter=0.0,
+        **DRAWN,
     )
     upsampling = Upsampling(settings, in_channels=1)
     for name, parameter in upsampling.named_parameters():
@@ -164,7 +170,7 @@ def geometry_of(**changes) -> Geometry:
     """The geometry of settings that are sound but for the changes."""
     groups = [
         FEATURES,
-        UpsamplingSettings((4,), 3, strides=(4, 4), kernel_sizes=(4, 8), channels=4, jitter=0.0, frame_gain=1.0),
+        UpsamplingSettings((4,), 3, strides=(4, 4), kernel_sizes=(4, 8), channels=4, jitter=0.0, **DRAWN),
         WavenetSettings(256, 4, 4, 4, 4, blocks=2, layers_per_block=3, kernel_size=2, speaker_channels=0, **PLAIN),
     ]
     known = [{field.name for field in dataclasses.fields(group)} for group in groups]

@@ -14,6 +14,7 @@ import torch
 from hypothesis import example, given
 from support.architectures import (
     ARCHITECTURE,
+    DRAWN,
     FEATURES,
     LENGTHS,
     PLAIN,
@@ -41,7 +42,7 @@ SAMPLINGS = st.sampled_from([Sampling(temperature, seed=1) for temperature in (0
 
 def wide_model() -> MfccInverter:
     return Architecture(
-        UpsamplingSettings((8,), 3, strides=(16,), kernel_sizes=(16,), channels=6, jitter=0.0, frame_gain=1.0),
+        UpsamplingSettings((8,), 3, strides=(16,), kernel_sizes=(16,), channels=6, jitter=0.0, **DRAWN),
         WavenetSettings(
             70, 150, 140, 70, 130, blocks=1, layers_per_block=3, kernel_size=2, speaker_channels=2, **PLAIN
         ),

@@ -6,6 +6,8 @@ import hypothesis.strategies as st
 import torch
 from hypothesis import assume, given
 from support.architectures import FEATURES, architectures, examples, random_type_checks
+from support.corpora import prepare_from
+from support.settings import compose_settings
 from torch.nn import functional
 
 from mfcc_wavenet.models.upsampling import TransposedConvolution, Upsampling
@@ -96,3 +98,26 @@ def test_the_gain_is_of_the_first_weights_at_frame_rate(architecture, gain):
     for name, weights in plain.items():
         factor = gain if name.startswith("frame_layers") else 1
         torch.testing.assert_close(louder[name], factor * weights)
+
+
+def test_whitened_frames_differ_in_more_directions(tmp_path):
+    """A sentence's: counted by the participation ratio of the outputs' variances. Their spread is still the gain's."""
+    gain, corpus = 3.0, prepare_from(tmp_path, "package:demo", seconds=3.335)
+    frames = torch.from_numpy(corpus.statistics.normalise(corpus.frames(0).T).T)[None]  # 1, F, K
+    torch.manual_seed(0)
+    settings = dataclasses.replace(compose_settings().upsampling, frame_channels=(256,), frame_gain=gain)
+    network = Upsampling(settings, frames.shape[2])
+    layer, found = network.frame_layers[0], []
+    for whiten in (False, True):
+        if whiten:
+            network.whiten(frames)
+        outputs = layer(frames.mT)[0].detach().T  # F, C
+        variances = torch.linalg.eigvalsh(outputs.T.cov())
+        found.append(variances.sum().square() / variances.square().sum())
+    drawn, whitened = found
+    assert drawn < 20 and whitened > 3 * drawn
+    spread = torch.full_like(outputs[0], gain / 3**0.5)
+    torch.testing.assert_close(
+        outputs.std(0), spread, rtol=0.25, atol=0
+    )  # norms of drawn weights differ
+    assert outputs.mean(0).abs().max() < 1.01 * gain / 3**0.5  # so ReLU is at work in every channel

@@ -121,7 +121,7 @@ def test_the_ancestor_is_what_it_was():
     )
     assert settings.upsampling == UpsamplingSettings(
         frame_channels=(), frame_kernel_size=1, strides=(5, 4, 4, 2), kernel_sizes=(25, 16, 16, 16),
-        channels=128, jitter=0.0, frame_gain=1.0,
+        channels=128, jitter=0.0, frame_gain=1.0, frame_whitening=False,
     )  # fmt: skip
     assert settings.window == WindowSettings(samples=5000, batch_size=64)
     assert (settings.optim.optimizer, settings.optim.learning_rate) == ("adam", 1e-4)

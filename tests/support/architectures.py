@@ -42,6 +42,7 @@ FEATURES = FeatureSettings(
     backend="librosa",
 )
 PLAIN = {"prediction": "none", "prediction_order": 16, "difference_target": False}
+DRAWN = {"frame_gain": 1.0, "frame_whitening": False}  # weights at frame rate as torch draws them
 FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
 STRIDES = [(16,), (4, 4), (2, 8), (8, 1, 2)]  # that multiply to the hop length
 SPEAKERS = ("first", "second")
@@ -85,7 +86,7 @@ class Architecture:
 
 # A fixed one: it sees 15 samples, its kernels overlap, frames jitter in training, and it knows who speaks.
 ARCHITECTURE = Architecture(
-    UpsamplingSettings((8,), 3, strides=(4, 4), kernel_sizes=(4, 9), channels=6, jitter=0.5, frame_gain=1.0),
+    UpsamplingSettings((8,), 3, strides=(4, 4), kernel_sizes=(4, 9), channels=6, jitter=0.5, **DRAWN),
     WavenetSettings(6, 8, 8, 16, 16, blocks=2, layers_per_block=3, kernel_size=2, speaker_channels=2, **PLAIN),
     WindowSettings(samples=20, batch_size=3),
 )
@@ -106,7 +107,7 @@ def architectures(
         kernel_sizes=tuple(stride + draw(st.integers(0, 9)) for stride in strides),
         channels=draw(st.integers(4, 7)),
         jitter=jitter,
-        frame_gain=1.0,
+        **DRAWN,
     )
     wavenet = WavenetSettings(
         quantization_channels=draw(st.sampled_from(quantization_channels)),

@@ -16,6 +16,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.modes import with_settings
 from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.distributed import ALONE, Ranks, joined
@@ -34,14 +35,18 @@ def settings(folder: Path, *overrides: str, steps: int = STEPS) -> Settings:
     )
 
 
-def train(folder: Path, name: str, ranks: Ranks, *overrides: str, steps: int = STEPS, start: str | None = None) -> None:
-    """A run in folder/name; start: the name of the run that it continues."""
+def train(
+    folder: Path, name: str, ranks: Ranks, *overrides: str, steps: int = STEPS, start: str | None = None
+) -> Model:
+    """A run in folder/name, and what it has trained; start: the name of the run that it continues."""
     chosen = settings(folder, *overrides, steps=steps)
     begun = None
     if start:
         begun = ranks.of_first(lambda: checkpoints.load(folder / start / "checkpoint.pt"))
         begun = with_settings(begun, chosen)
-    Chassis(chosen, folder / name, begun, ranks=ranks).train()
+    chassis = Chassis(chosen, folder / name, begun, ranks=ranks)
+    chassis.train()
+    return chassis.model
 
 
 def refusal(ranks: Ranks, action: Callable[[], object]) -> list[str]:
@@ -59,6 +64,8 @@ def main(folder: Path) -> None:
     with joined("cpu") as ranks:
         train(folder, "two", ranks, "train.sample_utterances=2", "train.sample_seconds=0.02")
         train(folder, "parts", ranks, "train.accumulation=2")
+        whitening = train(folder, "whitened", ranks, "upsampling.frame_whitening=true", steps=1)
+        found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in whitening.parameters()))
         jitter = "upsampling.jitter=0.3"
         train(folder, "whole", ranks, jitter)
         train(folder, "half", ranks, jitter, steps=HALF)

@@ -20,11 +20,12 @@ from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.modes import with_settings
 from mfcc_wavenet.runs.history import score
 from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.optimizer import copies
 from mfcc_wavenet.training.schedule import learning_rate
 
 # Everything that has a state is on: jitter draws random numbers, averaging keeps a second model, Muon next to Adam.
 STATEFUL = ("optim.optimizer=muon", "upsampling.jitter=0.2", "optim.ema_decay=0.9")
-STATEFUL += ("train.log_interval=7", "train.sample_interval=0")
+STATEFUL += ("upsampling.frame_whitening=true", "train.log_interval=7", "train.sample_interval=0")
 WORKERS = [0, pytest.param(2, id="two workers")]
 
 
@@ -95,6 +96,23 @@ def test_killed_and_resumed_is_uninterrupted(small, tmp_path, workers):
     uninterrupted.train()
     assert_equal(after_resumption, state(uninterrupted))
     torch.set_num_threads(threads)
+
+
+def test_frames_are_whitened_once(small, tmp_path):
+    """Before the first step, in the averaged model, too; not where training starts from weights that have learnt."""
+    whitening = ("upsampling.frame_whitening=true", "optim.ema_decay=0.9", "optim.learning_rate=0", "train.steps=1")
+    first = Chassis(small(*whitening), tmp_path / "first")
+    drawn = copies(first.model.parameters())
+    first.train()
+    whitened = copies(first.model.parameters())
+    changed = [not torch.equal(*pair) for pair in zip(drawn, whitened)]
+    assert sum(changed) == 2 and changed[:2] == [True, True]  # weights and biases of the first layer at frame rate
+    assert_equal(whitened, copies(first.averaged.parameters()))
+    checkpoint = checkpoints.load(first.checkpoint_path)
+    for start in (checkpoint, replace(checkpoint, training=None)):
+        again = Chassis(small(*whitening[:-1], "train.steps=2"), tmp_path / "again", start)
+        again.train()
+        assert_equal(whitened, copies(again.model.parameters()))
 
 
 def test_resuming_in_other_windows_keeps_the_weights_and_the_place(small, tmp_path):

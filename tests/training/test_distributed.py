@@ -75,6 +75,12 @@ def test_several_processes_and_parts_are_one_process(together, name):
         assert theirs == pytest.approx(mine, rel=2e-2, abs=1e-7)
 
 
+def test_processes_go_on_with_the_same_weights_after_looking_at_their_windows(together):
+    """Each has whitened other frames."""
+    one, other = json.loads((together / "found.json").read_text())["whitened"]
+    assert one == other
+
+
 def test_as_many_processes_resume_bit_for_bit(together):
     """Jitter draws random numbers in each process, and a row of metrics was half accumulated."""
     expected = weights(together, "whole")

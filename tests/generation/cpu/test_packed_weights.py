@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.architectures import ARCHITECTURE, PLAIN, Architecture
+from support.architectures import ARCHITECTURE, DRAWN, PLAIN, Architecture
 
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings, WindowSettings
 from mfcc_wavenet.generation.cpu.gemm import CACHE_LINE, HALF_PANEL, PANEL
@@ -11,7 +11,7 @@ from mfcc_wavenet.generation.cpu.packed_weights import pack_weights
 # Channels that fill several panels, and not the last one.
 WAVENET = (
     Architecture(
-        UpsamplingSettings((8,), 3, strides=(16,), kernel_sizes=(16,), channels=6, jitter=0.0, frame_gain=1.0),
+        UpsamplingSettings((8,), 3, strides=(16,), kernel_sizes=(16,), channels=6, jitter=0.0, **DRAWN),
         WavenetSettings(
             300, 150, 140, 70, 130, blocks=1, layers_per_block=3, kernel_size=3, speaker_channels=2, **PLAIN
         ),
