@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torchaudio
 from jaxtyping import Float, Float32
-from scipy.signal import savgol_coeffs
 
 from mfcc_wavenet.config.settings import FeatureSettings
 
@@ -111,6 +110,8 @@ def _torchaudio_mfcc(settings: FeatureSettings, device: torch.device) -> torchau
 
 
 def _delta(frames: torch.Tensor, width: int, order: int) -> torch.Tensor:
+    from scipy.signal import savgol_coeffs  # takes a second, which commands that compute no deltas need not wait for
+
     kernel = frames.new_tensor(savgol_coeffs(width, polyorder=order, deriv=order, use="dot"))
     padded = torch.nn.functional.pad(frames, (width // 2, width // 2), mode="replicate")
     return padded.unfold(-1, width, 1) @ kernel  # (B, n_mfcc, frames, width) @ (width,)

@@ -117,7 +117,5 @@ def test_whitened_frames_differ_in_more_directions(tmp_path):
     drawn, whitened = found
     assert drawn < 20 and whitened > 3 * drawn
     spread = torch.full_like(outputs[0], gain / 3**0.5)
-    torch.testing.assert_close(
-        outputs.std(0), spread, rtol=0.25, atol=0
-    )  # norms of drawn weights differ
+    torch.testing.assert_close(outputs.std(0), spread, rtol=0.25, atol=0)  # norms of drawn weights differ
     assert outputs.mean(0).abs().max() < 1.01 * gain / 3**0.5  # so ReLU is at work in every channel
