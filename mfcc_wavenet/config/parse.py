@@ -109,13 +109,15 @@ def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> No
 
 
 def _refuse_invalid(setting: str, value: Any, kind: Any) -> None:
-    """What OmegaConf lets pass: lists in lists, pairs of three, numbers that neither count nor measure anything."""
+    """What OmegaConf lets pass: nested lists, missing entries, pairs of three, numbers below 0 or too large."""
     kinds = get_args(kind)
     if isinstance(value, list) and Ellipsis not in kinds and len(value) != len(kinds):
         raise UserError(f"{setting}: it takes {len(kinds)} values.")
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, list | dict):
             raise UserError(f"{setting}: it takes single values, not {entry}.")
+        if entry == MISSING:
+            raise UserError(f"{setting}: its entry {MISSING} stands for a value that is missing.")
         if isinstance(entry, int | float) and not 0 <= entry < MAX_NUMBER:
             raise UserError(f"{setting}: it must be 0 or more, and less than 2^63.")
 

@@ -101,6 +101,8 @@ def test_a_missing_group_is_named_by_its_first_key():
         ("optim__learning_rate", None),
         ("upsampling__strides", [5, "x"]),
         ("upsampling__strides", None),
+        ("upsampling__strides", ["???"]),
+        ("tracking__tags", ["mine", "???"]),
         ("window__samples", {"samples": 3}),
         ("data__root", [["nested"]]),
         ("data__root", [{"nested": 1}]),
