@@ -22,7 +22,7 @@ def tell_in_advance(chassis: "Chassis") -> None:
     settings = chassis.settings
     left = settings.train.steps - chassis.step
     if left > 0:
-        needed = training_bytes(settings, chassis.geometry, chassis.precision.itemsize)
+        needed = training_bytes(settings, chassis.geometry, chassis.precision.itemsize, chassis.ranks.size)
         per_step = settings.window.samples * settings.window.batch_size
         weights, there = count_weights(settings, len(chassis.speakers)), device_memory(chassis.device)
         print(size_line(weights, needed, there, left, per_step, chassis.corpus.samples), file=sys.stderr)
@@ -53,7 +53,9 @@ class FirstSteps:
         """After each step: once enough of them are over, how fast they are and how long the rest takes."""
         if self.is_told:
             return
-        chassis, seconds = self.chassis, time.perf_counter() - self.since
+        chassis = self.chassis
+        # Process 0's: all of them have to ask for the samples at the same step.
+        seconds = chassis.ranks.of_first(lambda: time.perf_counter() - self.since)
         is_first = not self.is_warm
         if is_first and (chassis.compiled or seconds < LONG_STEP):
             self._begin(is_warm=True)

@@ -121,6 +121,12 @@ class NoReport(Report):
     def progress(self, step: int) -> None:
         pass
 
+    def note(self, line: str) -> None:
+        pass
+
+    def returned(self, step: int, loss: float, best: dict) -> None:
+        pass
+
     def row(self, step: int, epochs: float, values: dict[str, float], score: float | None) -> None:
         pass
 

@@ -21,6 +21,7 @@ from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs.history import logged_rows, worst_jump
 from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.report import NoReport, Report
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +201,9 @@ def test_results_that_cannot_be_written_are_told_of(small, tmp_path):
     with pytest.raises(UserError, match="results could not be written"):
         chassis.train()
     assert chassis.checkpoint_path.is_file()
+
+
+def test_a_process_that_shows_nothing_does_so_whatever_it_is_told():
+    """Each method of a report is one of it, so that none touches what it does not have."""
+    methods = {name for name, value in vars(Report).items() if callable(value) and not name.startswith("_")}
+    assert methods <= vars(NoReport).keys() and "note" in methods
