@@ -5,33 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from mfcc_wavenet.bench import __main__, fit
+from mfcc_wavenet.bench import fit
 from mfcc_wavenet.bench.networks import cases
 from mfcc_wavenet.training.chassis import Chassis
 
 OPERATIONS = np.array([3e8, 1e9, 5e9, 2e9, 9e9])
 WEIGHTS = np.array([1e6, 2e6, 1e6, 9e6, 4e6])
-
-
-@pytest.fixture(autouse=True)
-def same_threads():
-    """The tests that follow have as many as before."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def bench(capsys, monkeypatch, *words: str) -> tuple[int, str, str]:
-    """`python -m mfcc_wavenet.bench train WORDS`: exit code, stdout and stderr."""
-    monkeypatch.setattr("sys.argv", ["bench", "train", *words])
-    code = 0
-    try:
-        __main__.main()
-    except SystemExit as end:
-        code = end.code
-    return code, *capsys.readouterr()
 
 
 def test_the_law_behind_the_figures_is_found():
@@ -61,11 +41,11 @@ def test_the_operations_are_those_of_the_network(tmp_path):
     assert least < operations[0] < 1.6 * least  # what is added: the past of a window, and the layers at frame rate
 
 
-def test_the_command_prints_a_row_per_network_and_what_is_fitted(capsys, monkeypatch):
+def test_the_command_prints_a_row_per_network_and_what_is_fitted(bench, monkeypatch):
     """A table, the law in a line, and all of it as JSON."""
     small = [(8, 2, 64, (100, 1)), (64, 2, 64, (100, 1)), (8, 2, 512, (100, 1)), (64, 4, 64, (400, 2))]
     monkeypatch.setattr(fit, "NETWORKS", small)
-    code, out, _ = bench(capsys, monkeypatch, "--fit", "--threads=1", "--seconds=0.3")
+    code, out, _ = bench("train", "--fit", "--threads=1", "--seconds=0.3")
     header, *table, law, line = out.splitlines()
     *rows, last = json.loads(line)
     assert code == 0 and header.split()[:2] == ["width", "layers"] and len(table) == len(rows) == len(small)
@@ -82,7 +62,7 @@ def test_the_command_prints_a_row_per_network_and_what_is_fitted(capsys, monkeyp
     ("words", "told"),
     [(["--fit", "--networks=tiny"], "leave --networks out"), (["--fit", "--profile"], "not allowed with argument")],
 )
-def test_what_does_not_go_together_is_refused(words, told, capsys, monkeypatch):
+def test_what_does_not_go_together_is_refused(words, told, bench):
     """With one sentence, and exit code 2."""
-    code, out, err = bench(capsys, monkeypatch, *words)
+    code, out, err = bench("train", *words)
     assert code == 2 and told in err and out == "" and len(err.splitlines()) == 1

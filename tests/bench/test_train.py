@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.corpora import refused
 
-from mfcc_wavenet.bench import __main__, step_time, train
+from mfcc_wavenet.bench import step_time, train
 from mfcc_wavenet.bench.networks import cases, composed, matrix_weights
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.models.build import build_model
@@ -18,29 +18,10 @@ KEYS = {"network", "threads", "window", "way", "samples_per_second", "bound", "f
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Whatever is measured, the tests that follow have as many as before."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def bench(capsys, monkeypatch, *words: str) -> tuple[int, str, str]:
-    """`python -m mfcc_wavenet.bench WORDS`: exit code, stdout and stderr."""
-    monkeypatch.setattr("sys.argv", ["bench", *words])
-    code = 0
-    try:
-        __main__.main()
-    except SystemExit as end:
-        code = end.code
-    return code, *capsys.readouterr()
-
-
-def test_the_benchmark_prints_a_table_and_a_line_of_json(capsys, monkeypatch):
+def test_the_benchmark_prints_a_table_and_a_line_of_json(bench):
     """A row for each network, number of threads and way; both ways of a network have one bound."""
     words = ("--networks=tiny", "--threads=1,2", f"--seconds={SECONDS}")
-    code, out, _ = bench(capsys, monkeypatch, "train", *words)
+    code, out, _ = bench("train", *words)
     header, *table, line = out.splitlines()
     rows = json.loads(line)
     assert code == 0 and header.split()[:4] == ["network", "threads", "window", "way"]
@@ -51,10 +32,10 @@ def test_the_benchmark_prints_a_table_and_a_line_of_json(capsys, monkeypatch):
         assert row["samples_per_second"] > 0 and 0 <= row["fraction"] < 1 and 0 <= row["fraction_of_library"] < 1
 
 
-def test_the_profile_of_a_step_adds_up(capsys, monkeypatch):
+def test_the_profile_of_a_step_adds_up(bench):
     """To 100 percent, with time in every part."""
     words = ("--networks=tiny", "--threads=1", f"--seconds={SECONDS}", "--profile")
-    code, out, _ = bench(capsys, monkeypatch, "train", *words)
+    code, out, _ = bench("train", *words)
     (row,) = json.loads(out.splitlines()[-1])
     assert code == 0 and list(row["percent"]) == list(step_time.PARTS)
     assert sum(row["percent"].values()) == pytest.approx(100) and min(row["percent"].values()) > 0
@@ -128,9 +109,9 @@ def test_a_measure_is_made_of_whole_repeats():
         (["train", "--seconds=nan"], "nan is not"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(words, told, capsys, monkeypatch):
+def test_what_cannot_be_measured_is_refused(words, told, bench):
     """With one sentence that says what would work, and exit code 2."""
-    code, out, err = bench(capsys, monkeypatch, *words)
+    code, out, err = bench(*words)
     assert code == 2 and told in err and out == "" and len(err.splitlines()) == 1
 
 
