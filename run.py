@@ -1,7 +1,9 @@
 """The command line: `python run.py experiment=baseline`, `mode=evaluate`, `mode=generate`, `mode=pin`."""
 
+import gc
 import signal
 
+gc.disable()  # while modules load, which leave nothing to collect: a fifth of a start's seconds
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports is no traceback; main() hears of it
 
@@ -29,8 +31,11 @@ from mfcc_wavenet.config.settings import Settings, TrackingSettings
 from mfcc_wavenet.generation import files
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs import artifacts
+from mfcc_wavenet.runs.hosted_sweep import swept
 from mfcc_wavenet.runs.rendezvous import refuse_several, tell, tell_of_signal
-from mfcc_wavenet.runs.tracker import refuse, swept
+
+gc.freeze()  # what is loaded stays, so that no later collection goes through it
+gc.enable()
 
 CONF = Path(__file__).parent / "conf"
 LEADS = os.environ.get("RANK", "0") == "0"  # process 0 of those that torchrun starts, or the only one
@@ -166,8 +171,10 @@ def main() -> None:
         mistakes.append(error)  # Hydra's own, about folders that hydra.run.dir and the like name
         tell(f"{error.filename}: Hydra cannot use this folder ({error.strerror}).")
     if mistakes:
-        defaults = yaml.safe_load((CONF / "tracking" / "wandb.yaml").read_text())
-        if LEADS:  # it alone has a run in W&B
+        if LEADS and swept():  # it alone has a run in W&B
+            from mfcc_wavenet.runs.tracker import refuse
+
+            defaults = yaml.safe_load((CONF / "tracking" / "wandb.yaml").read_text())
             refuse(parse_group(TrackingSettings, defaults, "tracking"), sentence(mistakes[-1]))
         sys.exit(USER_ERROR)
 

@@ -18,10 +18,9 @@ from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs import records
 from mfcc_wavenet.runs.history import read_results
-from mfcc_wavenet.runs.tracker import Tracker, swept
-from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.runs.hosted_sweep import swept
+from mfcc_wavenet.runs.summary import reproduction, table
 from mfcc_wavenet.training.distributed import joined
-from mfcc_wavenet.training.report import reproduction, table
 
 # May differ between the parts of a run: they change nothing of what is trained, but for rounding.
 OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device", "train.compile")
@@ -43,6 +42,9 @@ def train(
         ranks.refuse_too_few_windows(settings)
         begun, is_finished = ranks.of_first(lambda: _there(settings, folder, restart) or (start, False))
         if not is_finished:
+            # With it come wandb and matplotlib, which take a second that no other command need wait for.
+            from mfcc_wavenet.training.chassis import Chassis
+
             Chassis(settings, folder, begun, choices, ranks).train()
         elif ranks.leads and swept():
             _report_again(settings, folder, choices, len(begun.speakers))
@@ -159,6 +161,8 @@ def as_another_run(checkpoint: Checkpoint) -> Checkpoint:
 
 def _report_again(settings: Settings, folder: Path, choices: dict[str, str | None], speakers: int) -> None:
     """A sweep that draws a setting twice waits for a result each time; training again would give the same one."""
+    from mfcc_wavenet.runs.tracker import Tracker  # takes a second, as above
+
     results = read_results(folder)
     config = run_config(settings, choices) | sizes(settings, speakers, results["samples"])
     with Tracker(settings.tracking, name=folder.name, config=config) as tracker:

@@ -13,7 +13,7 @@ from support.settings import ROOT
 from mfcc_wavenet.config.experiments import pinned_checkpoint
 from mfcc_wavenet.generation.inverter import Inverter
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.training.report import table
+from mfcc_wavenet.runs.summary import table
 
 RATE = 16000
 BASELINE = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())

@@ -43,6 +43,7 @@ def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, _terminate)
             main()
+            sys.stdout.flush()
         except UserError as error:
             print(error, file=sys.stderr)
             sys.exit(USER_ERROR)
@@ -50,12 +51,15 @@ def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
             print(interrupted, file=sys.stderr)
             sys.exit(interrupted.exit_code)
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # who insists while Python ends gets out
             print("Stopped by Ctrl-C.", file=sys.stderr)
             sys.exit(CTRL_C)
         except BrokenPipeError:  # whoever reads has seen enough
             # So that nothing is left to be written when Python exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        finally:
+            # What comes now is Python's own end, in which an exception would be a traceback.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     return command

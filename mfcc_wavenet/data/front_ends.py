@@ -33,7 +33,6 @@ from typing import NamedTuple
 
 import librosa
 import numpy as np
-import scipy.fft
 from jaxtyping import Float, Float32, Float64
 
 from mfcc_wavenet.config.errors import UserError
@@ -245,9 +244,11 @@ def _loudest(cepstra: Float64[np.ndarray, "n_mfcc frames"], settings: FeatureSet
     Both are those of the smooth spectrum: the cosine series of the coefficients there are. By Parseval's theorem, the
     mel bands, each weighted with the distance of its neighbours in Hz, add up to the power of the window.
     """
+    from scipy.fft import idct  # takes a third of a second, which commands that read no MFCCs need not wait for
+
     padded = np.zeros((settings.n_mels, cepstra.shape[1]))
     padded[: len(cepstra)] = cepstra
-    decibels = scipy.fft.idct(padded, axis=0, norm="ortho")
+    decibels = idct(padded, axis=0, norm="ortho")
     window_power = HANN_POWER * settings.win_length * settings.n_fft / 2
     powers = _hertz(settings) @ 10 ** (np.minimum(decibels, MAX_DECIBELS) / 10)
     return float(10 * np.log10(powers.max() / window_power)), float(decibels.max())

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import CHECKPOINT
-from mfcc_wavenet.runs.tracker import service
 
 PREFIX = "wandb:"
 REFERENCE = re.compile(r"wandb:(?P<path>[^/:]+/[^/:]+/[^/:]+:[^/:]+)")
@@ -18,6 +17,8 @@ def fetch(reference: str, folder: Path) -> Path:
     Raises UserError for a reference of another form, without credentials or server, and where there is no
     such artifact or no checkpoint in it.
     """
+    from mfcc_wavenet.runs.tracker import service  # takes a second, which other checkpoints need not wait for
+
     form = REFERENCE.fullmatch(reference)
     if form is None:
         raise UserError(f"checkpoint={reference}: an artifact is named wandb:ENTITY/PROJECT/NAME:ALIAS.")

@@ -1,15 +1,19 @@
-"""The names of a hosted sweep's runs: a number, and the settings that the sweep varies."""
+"""Runs of a hosted sweep: whether this is one, and its name, a number and the settings that the sweep varies."""
 
+import os
 import re
 import textwrap
 import threading
 from typing import Any
 
-import wandb
-
 MAX_CHARACTERS = 120  # of a name; W&B takes 128
 SERVICE_SECONDS = 10  # that the service may take for an answer
 NUMBERED = re.compile(r"\w+-sweep-(\d+)")  # how W&B calls a sweep's run that nobody has named
+
+
+def swept() -> bool:
+    """Whether an agent of a W&B sweep started this process."""
+    return "WANDB_SWEEP_ID" in os.environ
 
 
 def run_name(run: Any, config: dict[str, Any]) -> str | None:
@@ -32,6 +36,8 @@ def run_name(run: Any, config: dict[str, Any]) -> str | None:
 
 def _varied(path: str) -> list[str]:
     """The parameters with more than one value; none if the service does not answer in time."""
+    import wandb  # takes most of a second, which a command that only asks for swept() need not wait for
+
     names: list[str] = []
 
     def ask() -> None:

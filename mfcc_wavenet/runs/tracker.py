@@ -83,7 +83,8 @@ class Tracker:
         self._warned = False
         if settings.mode == "disabled":
             return
-        named = os.environ.get("WANDB_NAME") or (None if swept() and not run_id else name)  # None: W&B numbers it
+        to_be_numbered = hosted_sweep.swept() and not run_id  # by W&B, which does so where no name is given
+        named = os.environ.get("WANDB_NAME") or (None if to_be_numbered else name)
         run = {"name": named, "config": config, "id": self.run_id}
         try:
             self._run, offline_because = _open(settings, run | {"resume": run_id and "allow"})
@@ -232,14 +233,9 @@ def service(what: str) -> Iterator[wandb.Api]:
         _close()
 
 
-def swept() -> bool:
-    """Whether an agent of a W&B sweep started this process."""
-    return "WANDB_SWEEP_ID" in os.environ
-
-
 def refuse(settings: TrackingSettings, sentence: str) -> None:
-    """Say in a sweep's run, which an agent has promised to its server, why it ends before it could be opened."""
-    if swept() and not Tracker._opened:
+    """Say in a hosted sweep's run, which an agent has promised to its server, why it ends before it could be opened."""
+    if not Tracker._opened:
         tracker = Tracker(settings, name="refused", config={})
         tracker.note(sentence)
         tracker.finish(2)

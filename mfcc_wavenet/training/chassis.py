@@ -30,6 +30,7 @@ from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs.history import forget_rows_after, score
 from mfcc_wavenet.runs.interrupt import Interruption
+from mfcc_wavenet.runs.summary import table
 from mfcc_wavenet.runs.tracker import Tracker
 from mfcc_wavenet.training import cost, distributed, passes, state
 from mfcc_wavenet.training.loader import (
@@ -47,7 +48,7 @@ from mfcc_wavenet.training.network_pass import (
     pick_precision,
 )
 from mfcc_wavenet.training.optimizer import copies, make_optimizer, relative_change, take_step, update_average
-from mfcc_wavenet.training.report import NoReport, Report, table
+from mfcc_wavenet.training.report import NoReport, Report
 from mfcc_wavenet.training.schedule import every, learning_rate, note_decayed
 
 

@@ -56,3 +56,19 @@ def test_a_reader_that_goes_away_ends_quietly():
     os.close(write)
     os.close(read)
     assert process.communicate()[1] == "" and process.returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_end_is_no_traceback(number):
+    """It comes while Python itself ends, which takes a moment with what has been loaded."""
+    program = (
+        "import atexit, os\n"
+        "from mfcc_wavenet.config.errors import exit_codes\n"
+        "@exit_codes\n"
+        "def main():\n"
+        f"    atexit.register(os.kill, os.getpid(), {number.value})\n"
+        "    print('done')\n"
+        "main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT, text=True)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("done\n", "", -number)

@@ -1,0 +1,48 @@
+"""What came out of a finished run, in the words of its last table."""
+
+from pathlib import Path
+
+from mfcc_wavenet.config.files import BEST, CHECKPOINT
+from mfcc_wavenet.runs.history import read_results
+
+
+def table(folder: Path, commands: dict[str, str]) -> str:
+    """What came out of a finished run, where it lies, and what can be done with its W&B run."""
+    results = read_results(folder)
+    rows = {
+        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, teacher-forced",
+        "reproduced": f"{reproduction(results)}, free-running from MFCCs alone",
+        "nats": f"{results['nats']:.6f} per sample",
+        "worst jump": _jump(results),
+        "best pass": _best(folder, results),
+        "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
+        "seconds": f"{results['seconds']:,.1f}",
+        "audio": ", ".join(str(path) for path in sorted(folder.glob("*.wav"))),
+        "pictures": ", ".join(str(path) for path in sorted(folder.glob("*.png"))),
+        "checkpoint": str(folder / CHECKPOINT),
+        **commands,
+    }
+    return "\n".join(f"{name:<15}  {value}" for name, value in rows.items() if value)
+
+
+def _jump(results: dict) -> str:
+    """How far the loss ever was above its lowest before; nothing of a run that logged no rows, or did not say."""
+    jump, returns = results.get("worst_jump"), results.get("returns", 0)
+    if jump is None:
+        return ""
+    returned = f"; training returned to its best pass {returns:,} times" if returns else ""
+    return f"{jump:.4f} nats that the loss rose above its lowest before{returned}"
+
+
+def _best(folder: Path, results: dict) -> str:
+    """The best pass, where it is not the last one."""
+    if results.get("best_checkpoint") != BEST:
+        return ""
+    return f"{results['best_wrong']:,} wrong after {results['best_step']:,} steps: {folder / BEST}"
+
+
+def reproduction(results: dict) -> str:
+    """How much of the audio free-running generation gave back, in words."""
+    if results["reproduced"] is None:
+        return "not tried, since some are wrong"
+    return f"{results['reproduced']:,} of {results['samples']:,} samples, bit for bit"
