@@ -95,7 +95,7 @@ def composed(name: str, prepared: Path, *overrides: str) -> Settings:
             "config",
             [
                 *of_network, "data.root=package:demo", "data.seconds=null", "wavenet.prediction=none",
-                "wavenet.difference_target=false", "train.gradient_metrics=false", *overrides,
+                "wavenet.classes=codes", "train.gradient_metrics=false", *overrides,
             ],
         )  # fmt: skip
     plain = OmegaConf.to_container(config, resolve=True)

@@ -24,6 +24,7 @@ MAX_SAMPLE_RATE = 768_000  # Hz
 MAX_DELTA_WIDTH = 999  # frames
 MAX_PROCESSES = 1024  # and threads
 PREDICTIONS = ("none", "lpc")
+CLASSES = ("codes", "differences", "both")
 MAX_PREDICTION_ORDER = 64
 OPTIMIZERS = ("adam", "adamw", "muon")
 SCHEDULES = ("constant", "linear", "cosine", "step")
@@ -117,7 +118,7 @@ class UpsamplingSettings:
     channels: int  # of every transposed convolution, and so of the conditioning
     jitter: float  # probability that a frame is replaced by a neighbour while training
     frame_gain: float  # of the convolutions at frame rate: their weights when training begins, over torch's
-    frame_whitening: bool  # the first of them begins by whitening the frames
+    frame_whitening: bool  # the first of them begins by whitening the frames, and what the last one gives is centred
 
     def __post_init__(self):
         _at_least(1, "upsampling", "channels", self.channels)
@@ -162,7 +163,7 @@ class WavenetSettings:
     speaker_channels: int  # of the speaker embedding; 0: the speaker does not condition the network
     prediction: str  # "none", or "lpc": the network also gets each sample's linear prediction, from MFCCs and the past
     prediction_order: int  # samples that it is a weighted sum of
-    difference_target: bool  # the network's classes are differences from the predicted code, not codes
+    classes: str  # whose logits the network computes: "codes", "differences" from the predicted code, or "both", summed
 
     def __post_init__(self):
         if self.quantization_channels not in QUANTIZATION_CHANNELS:
@@ -178,9 +179,10 @@ class WavenetSettings:
         _one_of(PREDICTIONS, "wavenet", "prediction", self.prediction)
         _at_least(1, "wavenet", "prediction_order", self.prediction_order)
         _at_most(MAX_PREDICTION_ORDER, "wavenet", "prediction_order", self.prediction_order)
-        if self.difference_target and self.prediction == "none":
+        _one_of(CLASSES, "wavenet", "classes", self.classes)
+        if self.classes != "codes" and self.prediction == "none":
             raise UserError(
-                "wavenet.difference_target is true, but wavenet.prediction is none, so there is nothing to differ "
+                f"wavenet.classes is {self.classes}, but wavenet.prediction is none, so there is nothing to differ "
                 "from; wavenet.prediction=lpc predicts."
             )
         if self.layers_per_block > MAX_LAYERS_PER_BLOCK:

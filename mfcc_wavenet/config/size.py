@@ -25,7 +25,8 @@ def count_weights(settings: Settings, speakers: int) -> int:
     inputs = wavenet.kernel_size * residual + upsampling.channels + wavenet.speaker_channels
     layer_weights = layers * (inputs + 1) * 2 * gate + (layers - 1) * (gate + 1) * residual
     codes, skip, post = wavenet.quantization_channels, wavenet.skip_channels, wavenet.post_channels
-    head = (layers * gate + 1) * skip + (skip + 1) * post + (post + 1) * codes
+    logits = codes * (2 if wavenet.classes == "both" else 1)
+    head = (layers * gate + 1) * skip + (skip + 1) * post + (post + 1) * logits
     embeddings = codes * residual * (1 if wavenet.prediction == "none" else 2) + speakers * wavenet.speaker_channels
     return frame_layers + stages + embeddings + layer_weights + head
 

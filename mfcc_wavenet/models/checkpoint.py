@@ -25,7 +25,7 @@ from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 
 MARK = "mfcc_wavenet checkpoint"
-FORMAT = 3  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
+FORMAT = 4  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,17 @@ def _from_2_to_3(content: dict[str, Any]) -> None:
             tracking[name] = None
 
 
-UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3}  # by the format that they start from
+def _from_3_to_4(content: dict[str, Any]) -> None:
+    """There are three kinds of classes instead of two, and whitened frames are centred."""
+    wavenet, upsampling = content["settings"]["wavenet"], content["settings"]["upsampling"]
+    wavenet["classes"] = "differences" if wavenet.pop("difference_target") else "codes"
+    if upsampling["frame_whitening"]:
+        weights = [content["weights"]] + ([content["training"]["weights"]] if content["training"] else [])
+        for held in weights:
+            held["upsampling.frame_mean"] = torch.zeros(upsampling["frame_channels"][-1])
+
+
+UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4}  # by the format that they start from
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

@@ -29,6 +29,8 @@ class Upsampling(nn.Module):
         with torch.no_grad():
             for parameter in self.frame_layers.parameters():
                 parameter *= settings.frame_gain
+        # Buffers are kept like weights, but not trained.
+        self.register_buffer("frame_mean", torch.zeros(widths[-1]) if settings.frame_whitening else None)
         widths = [widths[-1]] + [settings.channels] * len(settings.strides)
         self.stages = nn.ModuleList(
             TransposedConvolution(width, settings.channels, kernel_size, stride)
@@ -37,11 +39,16 @@ class Upsampling(nn.Module):
 
     @torch.no_grad()
     def whiten(self, frames: Float[Tensor, "B F K"]) -> None:
-        """Makes the first layer at frame rate one of whitened frames, whose covariance is that of independent inputs.
+        """Makes the first layer at frame rate one of whitened frames, and centres what the last one gives.
 
-        Neighbouring frames and their deltas are so correlated that random weights see little but what all frames have
-        in common. Each channel keeps the spread that its weights would have for independent inputs, and its threshold
-        lies within it. frames: examples, as normalised as those of training.
+        Whitened inputs have the covariance of independent ones. Neighbouring frames and their deltas are so correlated
+        that random weights see little but what all frames have in common. Each channel keeps the spread that its
+        weights would have for independent inputs, and its threshold lies within it.
+
+        What ReLU gives has a mean, by which all frames are alike, so that a step for one frame moves all others too.
+        Without it, frames are nearly orthogonal to each other, and what is learnt of one does not disturb the others.
+
+        frames: examples, as normalised as those of training.
         """
         layer = self.frame_layers[0]
         examples = frames.cpu().double().unfold(1, layer.kernel_size[0], 1).flatten(2).flatten(0, 1)  # N, K * kernel
@@ -54,16 +61,22 @@ class Upsampling(nn.Module):
         thresholds = layer.bias.cpu().double() * (len(variances) / 3) ** 0.5  # uniform within the spread
         layer.weight.copy_(weights.view_as(layer.weight))
         layer.bias.copy_(thresholds - weights @ examples.mean(0))
+        self.frame_mean.copy_(self._at_frame_rate(frames.to(layer.weight.device)).mean((0, 1)))
 
     def forward(self, frames: Float[Tensor, "B F K"]) -> Float[Tensor, "B S C"]:
         """(B, frames, coefficients) to (B, samples, channels), the samples of Geometry.upsampled_span."""
-        x = frames.transpose(1, 2)
-        for layer in self.frame_layers:
-            x = torch.relu(layer(x))
-        x = x.transpose(1, 2)
+        x = self._at_frame_rate(frames)
+        if self.frame_mean is not None:
+            x = x - self.frame_mean
         for index, stage in enumerate(self.stages):
             x = stage(torch.relu(x) if index else x)
         return x
+
+    def _at_frame_rate(self, frames: Float[Tensor, "B F K"]) -> Float[Tensor, "B G C"]:
+        x = frames.transpose(1, 2)
+        for layer in self.frame_layers:
+            x = torch.relu(layer(x))
+        return x.transpose(1, 2)
 
 
 class TransposedConvolution(nn.Module):

@@ -55,14 +55,17 @@ class WaveNet(nn.Module):
         codes, channels = settings.quantization_channels, settings.residual_channels
         self.embedding = Embedding(codes, channels)
         self.prediction = None if settings.prediction == "none" else Embedding(codes, channels)
-        self.difference_target = settings.difference_target
+        self.classes = settings.classes
         self.layers = nn.ModuleList(
             GatedLayer(settings, dilation, conditioning_channels, last=layer == len(dilations))
             for layer, dilation in enumerate(dilations, start=1)
         )
         self.skip = nn.Linear(len(dilations) * settings.gate_channels, settings.skip_channels)
         self.post = nn.Linear(settings.skip_channels, settings.post_channels)
-        self.logits = nn.Linear(settings.post_channels, settings.quantization_channels)
+        self.logits = nn.Linear(settings.post_channels, codes * (2 if self.classes == "both" else 1))
+        if self.classes == "both":  # begins as the network of codes alone
+            nn.init.zeros_(self.logits.weight[codes:])
+            nn.init.zeros_(self.logits.bias[codes:])
 
     def forward(
         self,
@@ -89,7 +92,11 @@ class WaveNet(nn.Module):
             gated.append(z[:, -predictions:])
         skip = self.skip(torch.cat(gated, dim=-1))  # B, N, S
         logits = self.logits(torch.relu(self.post(torch.relu(skip))))
-        return _rotated(logits, predicted[:, -predictions:]) if self.difference_target else logits
+        if self.classes == "codes":
+            return logits
+        of_differences = logits[..., -self.embedding.num_embeddings :]
+        rotated = _rotated(of_differences, predicted[:, -predictions:])
+        return rotated if self.classes == "differences" else logits[..., : rotated.shape[-1]] + rotated
 
 
 def _wider(values: Float[Tensor, "*rows C"], width: int) -> Float[Tensor, "*rows width"]:

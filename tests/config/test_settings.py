@@ -92,7 +92,8 @@ def test_upsampling(mistake, named):
         ({"prediction": "ltp"}, ["wavenet.prediction", "ltp", "none, lpc"]),
         ({"prediction_order": 0}, ["wavenet.prediction_order", "0", "at least 1"]),
         ({"prediction_order": 65}, ["wavenet.prediction_order", "65", "at most 64"]),
-        ({"difference_target": True}, ["wavenet.difference_target", "true", "prediction is none", "prediction=lpc"]),
+        ({"classes": "both"}, ["wavenet.classes", "both", "prediction is none", "prediction=lpc"]),
+        ({"classes": "difference"}, ["wavenet.classes", "difference", "codes, differences"]),
     ],
 )
 def test_wavenet(mistake, named):

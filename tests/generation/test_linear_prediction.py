@@ -39,7 +39,7 @@ FRONT_ENDS = [
     (),
     ("features.hop_length=64", "upsampling.strides=[2,4,8]", "upsampling.kernel_sizes=[2,4,8]"),
     ("features.hop_length=200", "upsampling.strides=[200]", "upsampling.kernel_sizes=[200]"),
-    ("features.sample_rate=8000", "features.n_mels=40", "wavenet.difference_target=true"),
+    ("features.sample_rate=8000", "features.n_mels=40", "wavenet.classes=differences"),
     ("features.sample_rate=22050", "features.n_fft=1024", "wavenet.prediction_order=24"),
 ]
 
@@ -82,11 +82,11 @@ def test_blocks_and_company_change_nothing(architecture, utterance, length):
     np.testing.assert_array_equal(together[utterance], alone)
 
 
-@pytest.mark.parametrize("difference_target", [False, True])
-def test_the_number_of_threads_changes_nothing(difference_target):
+@pytest.mark.parametrize("classes", ["codes", "differences", "both"])
+def test_the_number_of_threads_changes_nothing(classes):
     wavenet = replace(
         ARCHITECTURE.wavenet, quantization_channels=300, residual_channels=150, prediction="lpc",
-        difference_target=difference_target,
+        classes=classes,
     )  # fmt: skip
     architecture = replace(ARCHITECTURE, wavenet=wavenet)
     frames = windows(architecture).frames(0)

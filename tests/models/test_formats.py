@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.checkpoints import checkpoint, content_of, refused
-from support.settings import ROOT
+from support.checkpoints import built, checkpoint, content_of, refused
+from support.settings import ROOT, SMALL, compose_settings
 
 from mfcc_wavenet.models.checkpoint import FORMAT, MARK, digest, load, save
 from mfcc_wavenet.training.chassis import Chassis
@@ -47,6 +47,28 @@ def test_a_training_checkpoint_of_format_1_resumes(tmp_path):
     results = chassis.train()
     assert results["steps"] == 20 and results["epochs"] > 10 * 200 / 3200
     assert content_of(chassis.checkpoint_path)["format"] == f"{MARK} {FORMAT}"
+
+
+@pytest.mark.parametrize(("was", "classes"), [(True, "differences"), (False, "codes")])
+def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
+    """It knew no centred frames, and two kinds of classes."""
+    changes = ("wavenet.prediction=lpc", f"wavenet.classes={classes}", "upsampling.frame_whitening=true")
+    settings = compose_settings(*SMALL, *changes)
+    weights = built(settings).state_dict()
+    mean = weights["upsampling.frame_mean"] + 1
+    state = {"weights": dict(weights)}
+    save(tmp_path / "checkpoint.pt", replace(checkpoint(), settings=settings, weights=weights, training=state))
+    content = content_of(tmp_path / "checkpoint.pt") | {"format": f"{MARK} 3"}
+    del content["settings"]["wavenet"]["classes"]
+    content["settings"]["wavenet"]["difference_target"] = was
+    for held in (content["weights"], content["training"]["weights"]):
+        del held["upsampling.frame_mean"]
+    torch.save(content, tmp_path / "checkpoint.pt")
+    loaded = load(tmp_path / "checkpoint.pt")
+    assert loaded.settings == settings
+    for held in (loaded.weights, loaded.training["weights"]):
+        assert torch.equal(held["upsampling.frame_mean"], torch.zeros_like(mean))
+    assert loaded.model().upsampling.frame_mean.shape == mean.shape
 
 
 def test_a_newer_format_is_refused_by_its_number(tmp_path):

@@ -1,6 +1,7 @@
 """Upsampling gives each sample the same numbers however the frames are cut."""
 
 import dataclasses
+from pathlib import Path
 
 import hypothesis.strategies as st
 import torch
@@ -100,18 +101,25 @@ def test_the_gain_is_of_the_first_weights_at_frame_rate(architecture, gain):
         torch.testing.assert_close(louder[name], factor * weights)
 
 
+def of_a_sentence(folder: Path, gain: float) -> tuple[Upsampling, torch.Tensor]:
+    """Weights as they are drawn, and the frames (1, F, K) that they are for."""
+    corpus = prepare_from(folder, "package:demo", seconds=3.335)
+    frames = torch.from_numpy(corpus.statistics.normalise(corpus.frames(0).T).T)[None]
+    settings = dataclasses.replace(
+        compose_settings().upsampling, frame_channels=(256,), frame_gain=gain, frame_whitening=True
+    )
+    return Upsampling(settings, frames.shape[2]).requires_grad_(False), frames
+
+
 def test_whitened_frames_differ_in_more_directions(tmp_path):
-    """A sentence's: counted by the participation ratio of the outputs' variances. Their spread is still the gain's."""
-    gain, corpus = 3.0, prepare_from(tmp_path, "package:demo", seconds=3.335)
-    frames = torch.from_numpy(corpus.statistics.normalise(corpus.frames(0).T).T)[None]  # 1, F, K
-    torch.manual_seed(0)
-    settings = dataclasses.replace(compose_settings().upsampling, frame_channels=(256,), frame_gain=gain)
-    network = Upsampling(settings, frames.shape[2])
+    """Counted by the participation ratio of the first layer's variances. Their spread is still the gain's."""
+    gain = 3.0
+    network, frames = of_a_sentence(tmp_path, gain)
     layer, found = network.frame_layers[0], []
     for whiten in (False, True):
         if whiten:
             network.whiten(frames)
-        outputs = layer(frames.mT)[0].detach().T  # F, C
+        outputs = layer(frames.mT)[0].T  # F, C
         variances = torch.linalg.eigvalsh(outputs.T.cov())
         found.append(variances.sum().square() / variances.square().sum())
     drawn, whitened = found
@@ -119,3 +127,18 @@ def test_whitened_frames_differ_in_more_directions(tmp_path):
     spread = torch.full_like(outputs[0], gain / 3**0.5)
     torch.testing.assert_close(outputs.std(0), spread, rtol=0.25, atol=0)  # norms of drawn weights differ
     assert outputs.mean(0).abs().max() < 1.01 * gain / 3**0.5  # so ReLU is at work in every channel
+
+
+def test_centred_frames_are_nearly_orthogonal(tmp_path):
+    """So what the next layer learns of one does not move what it gives for another."""
+    network, frames = of_a_sentence(tmp_path, gain=3.0)
+    network.whiten(frames)
+    given = []
+    network.stages[0].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0][0]))
+    for mean in (torch.zeros_like(network.frame_mean), network.frame_mean.clone()):
+        network.frame_mean.copy_(mean)
+        network(frames)
+    centred = given[1]
+    torch.testing.assert_close(centred.mean(0), torch.zeros(256), rtol=0, atol=1e-4)
+    plain, orthogonal = (functional.cosine_similarity(x[:, None], x[None], dim=-1).abs().mean() for x in given)
+    assert plain > 0.3 and orthogonal < 0.1

@@ -1,11 +1,14 @@
 """A prediction sees the codes of its receptive field, all of them and no others."""
 
+import dataclasses
+
 import hypothesis.strategies as st
 import torch
 from hypothesis import given
 from support.architectures import Architecture, architectures, examples, random_type_checks
 from torch.nn import functional
 
+from mfcc_wavenet.config.settings import CLASSES
 from mfcc_wavenet.models.wavenet import WaveNet
 
 pytestmark = random_type_checks
@@ -104,3 +107,30 @@ def test_matrix_products_are_the_papers_convolutions(architecture):
             x = x + functional.conv1d(z, layer.residual.weight[:, :, None], layer.residual.bias)
     logits = wavenet.logits(wavenet.post(skip.relu().transpose(1, 2)).relu())[:, -PREDICTIONS:]
     torch.testing.assert_close(wavenet(codes, conditioning, PREDICTIONS), logits, **TOLERANCE)
+
+
+@examples(20)
+@given(architecture=architectures(predictions=("lpc",)))
+def test_both_kinds_of_classes_are_added(architecture):
+    """The logits of codes and those of differences, of the same network; it begins as that of codes alone."""
+    networks = {}
+    for classes in CLASSES:
+        networks[classes] = network(
+            dataclasses.replace(architecture, wavenet=dataclasses.replace(architecture.wavenet, classes=classes))
+        )
+    codes, conditioning = inputs(architecture)
+    predicted = torch.randint(architecture.wavenet.quantization_channels, codes.shape)
+
+    def logits(classes: str) -> torch.Tensor:
+        with torch.no_grad():
+            return networks[classes](codes, conditioning, PREDICTIONS, predicted)
+
+    ours, codes_weights = networks["both"].state_dict(), networks["codes"].state_dict()
+    for name, weights in codes_weights.items():
+        ours[name][: len(weights)] = weights
+    assert torch.equal(logits("both"), logits("codes"))
+    of_differences = torch.randn_like(codes_weights["logits.weight"])
+    networks["differences"].load_state_dict(codes_weights | {"logits.weight": of_differences})
+    ours["logits.weight"][len(of_differences) :] = of_differences
+    ours["logits.bias"][len(of_differences) :] = codes_weights["logits.bias"]
+    torch.testing.assert_close(logits("both"), logits("codes") + logits("differences"), **TOLERANCE)

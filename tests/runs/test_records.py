@@ -117,7 +117,7 @@ def test_the_ancestor_is_what_it_was():
         speaker_channels=10,
         prediction="none",
         prediction_order=16,
-        difference_target=False,
+        classes="codes",
     )
     assert settings.upsampling == UpsamplingSettings(
         frame_channels=(), frame_kernel_size=1, strides=(5, 4, 4, 2), kernel_sizes=(25, 16, 16, 16),

@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import (
+    CLASSES,
     DataSettings,
     FeatureSettings,
     UpsamplingSettings,
@@ -41,7 +42,7 @@ FEATURES = FeatureSettings(
     delta_width=3,
     backend="librosa",
 )
-PLAIN = {"prediction": "none", "prediction_order": 16, "difference_target": False}
+PLAIN = {"prediction": "none", "prediction_order": 16, "classes": "codes"}
 DRAWN = {"frame_gain": 1.0, "frame_whitening": False}  # weights at frame rate as torch draws them
 FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
 STRIDES = [(16,), (4, 4), (2, 8), (8, 1, 2)]  # that multiply to the hop length
@@ -78,6 +79,9 @@ class Architecture:
         """The network with weights far larger than a trainer would draw: what it sees, it reacts to."""
         torch.manual_seed(seed)
         model = MfccInverter(self.geometry, self.upsampling, self.wavenet, FEATURES.channels, len(SPEAKERS))
+        model.wavenet.logits.reset_parameters()  # of which those of differences would begin as zeros
+        if model.upsampling.frame_mean is not None:
+            model.upsampling.frame_mean.normal_()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter *= 2
@@ -100,14 +104,16 @@ def architectures(
     prediction = draw(st.sampled_from(predictions))
     strides = draw(st.sampled_from(STRIDES))
     channels = st.integers(1, 6)
+    frame_channels = tuple(draw(st.lists(st.integers(6, 9), max_size=2)))
     upsampling = UpsamplingSettings(
-        frame_channels=tuple(draw(st.lists(st.integers(6, 9), max_size=2))),
+        frame_channels=frame_channels,
         frame_kernel_size=draw(st.integers(1, 4)),
         strides=strides,
         kernel_sizes=tuple(stride + draw(st.integers(0, 9)) for stride in strides),
         channels=draw(st.integers(4, 7)),
         jitter=jitter,
-        **DRAWN,
+        frame_gain=1.0,
+        frame_whitening=frame_channels != () and draw(st.booleans()),
     )
     wavenet = WavenetSettings(
         quantization_channels=draw(st.sampled_from(quantization_channels)),
@@ -121,7 +127,7 @@ def architectures(
         speaker_channels=draw(st.sampled_from(speaker_channels)),
         prediction=prediction,
         prediction_order=draw(st.integers(1, 20)) if prediction == "lpc" else 16,
-        difference_target=prediction == "lpc" and draw(st.booleans()),
+        classes=draw(st.sampled_from(CLASSES if prediction == "lpc" else CLASSES[:1])),
     )
     window = WindowSettings(samples=draw(st.integers(1, 60)), batch_size=draw(st.integers(1, 4)))
     uneven = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)

@@ -25,6 +25,7 @@ class Conditioner:
         self.geometry = model.geometry
         layers = copy.deepcopy(model.upsampling).cpu().requires_grad_(False)
         self.frame_layers = [_Convolution(layer.weight.movedim(1, 2), layer.bias) for layer in layers.frame_layers]
+        self.frame_mean = None if layers.frame_mean is None else layers.frame_mean.numpy()
         self.stages = [_TransposedConvolution(stage) for stage in layers.stages]
         self.speakers = None if model.speaker is None else model.speaker.weight.detach().cpu().numpy()
 
@@ -36,6 +37,8 @@ class Conditioner:
         x = frames
         for layer in self.frame_layers:
             x = np.maximum(layer(x), 0)
+        if self.frame_mean is not None:
+            x = x - self.frame_mean
         for index, stage in enumerate(self.stages):
             x = stage(np.maximum(x, 0) if index else x)
         offset = samples[0] - self.geometry.upsampled_span(self.geometry.frame_span(samples))[0]

@@ -110,13 +110,13 @@ def _sample_from_logits(logits, temperature, top_k, uniform):
 
 
 @njit(forceinline=True)
-def _rotate(logits, differences, predicted):
-    """Logits of each difference from the predicted code, modulo Q, to logits of each code."""
+def _add_rotated(logits, differences, predicted):
+    """Adds logits of each difference from the predicted code, modulo Q, to logits of each code."""
     kept = len(logits) - predicted
-    for difference in range(kept):  # a loop: slices that are assigned are checked for overlap
-        logits[predicted + difference] = differences[difference]
+    for difference in range(kept):
+        logits[predicted + difference] += differences[difference]
     for code in range(predicted):
-        logits[code] = differences[kept + code]
+        logits[code] += differences[kept + code]
 
 
 @njit(forceinline=True)
@@ -153,7 +153,8 @@ def sample_loop(
     first,
     conditioning,
     prediction,
-    difference_target,
+    of_codes,
+    of_differences,
     uniforms,
     temperature,
     top_k,
@@ -168,10 +169,10 @@ def sample_loop(
     codes: (B, positions); those at negative positions are the silence before the utterance, which only has to pass
     through the network, and stay as they are; past: (B, order or 1), the codes before the first position; conditioning:
     (positions * B, channels); prediction: None where the network does without, for which the loop is compiled apart;
-    difference_target: whether the logits are those of differences from the predicted codes; uniforms: (B, positions),
-    random numbers in [0, 1). weights and projection are this thread's; projection: (rows, layers, rows of gates),
-    workspace for the precomputed conditioning projection of a few positions (nv-wavenet's L), rows being a multiple of
-    B.
+    of_codes, of_differences: whose logits there are: of codes, of differences from the predicted codes, or of the first
+    and then of the second; uniforms: (B, positions), random numbers in [0, 1). weights and projection are this
+    thread's; projection: (rows, layers, rows of gates), workspace for the precomputed conditioning projection of a few
+    positions (nv-wavenet's L), rows being a multiple of B.
     """
     weights, buffers = _without_reference_counts(weights), _without_reference_counts(buffers)
     conditioning, uniforms, projection = _without_reference_counts((conditioning, uniforms, projection))
@@ -191,7 +192,7 @@ def sample_loop(
         for utterance in range(batch_size):
             for lag in range(order):
                 amplitudes[utterance, lag] = tables.levels[past[utterance, lag]]
-        predicted, rotated = np.empty_like(last), np.empty(quantization_channels, np.float32)
+        predicted, total = np.empty_like(last), np.empty(quantization_channels, np.float32)
     for position in range(positions):
         time = first + position
         inputs = buffers.ring_buffers[_ring_position(weights, 0, time)]
@@ -236,9 +237,12 @@ def sample_loop(
         for utterance in range(batch_size):
             logits = buffers.logits[utterance, :quantization_channels]
             if prediction is not None:  # noqa: SIM102 (only as a condition of its own it is decided by the type)
-                if difference_target:
-                    _rotate(rotated, logits, predicted[utterance])
-                    logits = rotated
+                if of_differences:
+                    differences = buffers.logits[utterance, of_codes * quantization_channels :]
+                    for code in range(quantization_channels):  # a loop: slices are checked for overlap
+                        total[code] = logits[code] if of_codes else np.float32(0)
+                    _add_rotated(total, differences, predicted[utterance])
+                    logits = total
             last[utterance] = _sample_from_logits(logits, temperature, top_k, uniforms[utterance, position])
         if thread_id == 0:
             codes[:, position] = last
