@@ -1,13 +1,17 @@
 """The sentence and the exit code with which a command ends that could not do what was asked."""
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import wraps
+from typing import Any
 
 USER_ERROR = 2
 CTRL_C = 130  # 128 + SIGINT, the shell's convention
+AGAIN_SECONDS = 0.01  # after which a signal that was swallowed comes again
 
 
 class UserError(Exception):
@@ -33,6 +37,29 @@ def _terminate(number: int, _) -> None:
     raise Interrupted("Stopped by SIGTERM.", number)
 
 
+@contextlib.contextmanager
+def _not_swallowed() -> Iterator[None]:
+    """What a signal raises in a callback of Python's own, of an import for instance, is raised again after that.
+
+    Otherwise Python would print it as an exception that was ignored, and go on.
+    """
+
+    def ignored(unraisable: Any) -> None:
+        numbers = {KeyboardInterrupt: signal.SIGINT, Interrupted: signal.SIGTERM}
+        if number := numbers.get(unraisable.exc_type):
+            timer = threading.Timer(AGAIN_SECONDS, signal.pthread_kill, [threading.main_thread().ident, number])
+            timer.daemon = True
+            timer.start()
+        else:
+            before(unraisable)
+
+    before, sys.unraisablehook = sys.unraisablehook, ignored
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
     """The main function of a command, which ends with one sentence and its exit code instead of a traceback."""
 
@@ -42,7 +69,8 @@ def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
             # A command may have let Ctrl-C end it at once while its imports took their seconds.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, _terminate)
-            main()
+            with _not_swallowed():
+                main()
             sys.stdout.flush()
         except UserError as error:
             print(error, file=sys.stderr)

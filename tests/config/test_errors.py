@@ -72,3 +72,25 @@ def test_a_signal_after_the_end_is_no_traceback(number):
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT, text=True)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("done\n", "", -number)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "Stopped by Ctrl-C.\n"), (signal.SIGTERM, 143, "Stopped by SIGTERM.\n")],
+)
+def test_a_signal_in_a_callback_is_not_swallowed(number, code, said):
+    """As in those of Python's imports, which cannot pass exceptions on."""
+    program = (
+        "import os, time, weakref\n"
+        "from mfcc_wavenet.config.errors import exit_codes\n"
+        "class Thing: pass\n"
+        "@exit_codes\n"
+        "def main():\n"
+        "    thing = Thing()\n"
+        f"    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), {number.value}))\n"
+        "    del thing\n"
+        "    time.sleep(30)\n"
+        "main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT, text=True, timeout=20)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("", said, code)
