@@ -108,5 +108,5 @@ def _wider(values: Float[Tensor, "*rows C"], width: int) -> Float[Tensor, "*rows
 def _rotated(logits: Float[Tensor, "B N Q"], predicted: Int[Tensor, "B N"]) -> Float[Tensor, "B N Q"]:
     """Logits of each difference from a predicted code, modulo Q, as logits of each code."""
     channels = logits.shape[-1]
-    codes = torch.arange(channels, device=logits.device)
-    return logits.gather(-1, (codes - predicted[..., None]) % channels)
+    differences = torch.arange(channels, device=logits.device) - predicted[..., None]
+    return logits.gather(-1, torch.where(differences < 0, differences + channels, differences))

@@ -233,8 +233,10 @@ class Chassis:
                 objective.backward()
             computed.append(predictions.detached())
             several.append(part)
-        limit = self.settings.optim.clip_grad_norm
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), torch.inf if limit is None else limit)
+        gradients = [weights.grad for weights in self.model.parameters() if weights.grad is not None]
+        grad_norm = torch.nn.utils.get_total_norm(gradients)
+        if (limit := self.settings.optim.clip_grad_norm) is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), limit, grad_norm)
         scalars = predictions.figures | {"grad_norm": grad_norm}
         if logged:
             mean, sd = self.ranks.frame_gradients(several)
