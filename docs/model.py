@@ -143,7 +143,7 @@ def draw_layers(page: Page, checkpoint: Checkpoint) -> None:
     wavenet, dilations = checkpoint.settings.wavenet, checkpoint.geometry.dilations
     channels = wavenet.residual_channels
     top, bottom, bus, skips = 246, 306, 200, 332
-    page.box(24, top, 82, bottom - top, f"embedding\n{wavenet.quantization_channels} → {channels}", RED, RED_FILL)
+    page.box(24, top, 82, bottom - top, f"embeddings\n2 × {wavenet.quantization_channels} → {channels}", RED, RED_FILL)
     page.text(129, top + 19, f"(T, {channels})")
 
     width, pitch, left = 42, 54, 152
@@ -234,7 +234,7 @@ def draw_head(page: Page, checkpoint: Checkpoint, audio: np.ndarray) -> None:
     x, width, middle = 668, 116, 726
     page.box(x, 356, width, 40, f"skip sum\n{gated} → {skip}, ReLU", PURPLE, PURPLE_FILL)
     page.box(x, 418, width, 40, f"post layer\n{skip} → {post}, ReLU", PURPLE, PURPLE_FILL)
-    page.box(x, 480, width, 40, f"logits\n{post} → {codes}", PURPLE, PURPLE_FILL)
+    page.box(x, 480, width, 40, f"logits, summed\n{post} → 2 × {codes}", PURPLE, PURPLE_FILL)
     for y, shape in ((396, skip), (458, post), (520, codes)):
         page.arrow((middle, y), (middle, y + 22))
         page.text(middle + 8, y + 10, f"(T, {shape})", ha="left")
@@ -248,7 +248,7 @@ def draw_head(page: Page, checkpoint: Checkpoint, audio: np.ndarray) -> None:
     page.box(x, 620, width, 40, "next code\narg-max or drawn", RED, RED_FILL)
 
     page.arrow((x, 632), (65, 632), (65, 306), color=RED)
-    page.text(380, 622, "fed back: past codes (T,)", color=RED)
+    page.text(380, 622, "fed back: past codes (T,), and their linear prediction, from the MFCCs", color=RED)
     page.arrow((middle, 660), (middle, 684), (652, 684))
     wave = page.inset(400, 662, 248, 40)
     past = audio[SAMPLES]

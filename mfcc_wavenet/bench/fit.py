@@ -19,7 +19,7 @@ from mfcc_wavenet.training.chassis import Chassis
 
 SECONDS = 2.0  # of each network
 ROUNDS = 5 + 1  # of interleaved(), in each of which a network has its turn
-# The baseline's network: channels of its layers, layers in each of its two blocks, channels at frame rate, and windows.
+# Of networks like baseline_adam's: channels of the layers, layers in each block, channels at frame rate, windows.
 WIDTH, LAYERS, FRAME_CHANNELS, WINDOW = 96, 5, 256, (250, 2)
 NETWORKS = [  # one thing after the other is varied, so that operations and weights do not go together
     *((width, LAYERS, FRAME_CHANNELS, WINDOW) for width in (32, 64, 96, 160, 256)),
@@ -82,7 +82,7 @@ def benchmark(threads: list[int] | None, seconds: float = SECONDS) -> list[dict]
 
 
 def _measured(threads: int, folder: Path, seconds: float) -> list[dict]:
-    (baseline,) = cases(["baseline"], [threads], folder)
+    (baseline,) = cases(["baseline_adam"], [threads], folder)
     runs = [Chassis(_network(baseline, *network), folder) for network in NETWORKS]
     steps = [chassis_steps(chassis) for chassis in runs]
     rates = interleaved(*(partial(rate, step, 1, seconds / ROUNDS, runs[0].device) for step in steps))

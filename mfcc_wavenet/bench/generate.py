@@ -28,7 +28,7 @@ HOP_LENGTH, FRAME_CHANNELS = 160, 39
 WIDE = UpsamplingSettings((256,), 3, (160,), (160,), 32, 0.0, 1.0, False)
 STAGED = UpsamplingSettings((), 1, (5, 4, 4, 2), (25, 16, 16, 16), 128, 0.0, 1.0, False)
 NETWORKS = {
-    "baseline": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0, "none", 16, "codes")),
+    "baseline_adam": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0, "none", 16, "codes")),
     "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10, "none", 16, "codes")),
 }
 READS = 5e9  # by each core in a measurement of its rate: some tenths of a second
@@ -46,8 +46,8 @@ class Row:
 
 CORES = os.cpu_count() or 1
 ROWS = (
-    Row("baseline", 1, 1, 100),
-    Row("baseline", 16, 1, 20),
+    Row("baseline_adam", 1, 1, 100),
+    Row("baseline_adam", 16, 1, 20),
     Row("a39d", 1, CORES, 8),
     Row("a39d", 16, CORES, 4),
 )
@@ -56,7 +56,7 @@ ROWS = (
 def benchmark() -> list[dict]:
     """Measures every row; returns one mapping per row, and prints a line of the table as each is done."""
     torch.set_num_threads(1)
-    print(f"{'network':<10}{'batch':>8}{'threads':>8}{'samples/s':>12}{'roofline':>12}{'fraction':>10}", flush=True)
+    print(f"{'network':<14}{'batch':>8}{'threads':>8}{'samples/s':>12}{'roofline':>12}{'fraction':>10}", flush=True)
     rows = []
     for row in ROWS:
         model = untrained_model(row.network)
@@ -80,14 +80,14 @@ def benchmark() -> list[dict]:
             }
         )
         print(
-            f"{row.network:<10}{row.batch_size:>8}{row.num_threads:>8}{rate:>12,.0f}{bound:>12,.0f}{fraction:>10.2f}",
+            f"{row.network:<14}{row.batch_size:>8}{row.num_threads:>8}{rate:>12,.0f}{bound:>12,.0f}{fraction:>10.2f}",
             flush=True,
         )
-    model = untrained_model("baseline")
+    model = untrained_model("baseline_adam")
     for name, way, samples in (("naive re-run", naive, 200), ("torch step loop", torch_loop, 2000)):
         (rates,) = interleaved(lambda way=way, samples=samples: samples / seconds(partial(way, model, samples)))
         print(f"{name:<24}{median(rates):>12,.0f}", flush=True)
-        rows.append({"network": "baseline", "way": name, "samples_per_second": round(median(rates))})
+        rows.append({"network": "baseline_adam", "way": name, "samples_per_second": round(median(rates))})
     return rows
 
 

@@ -15,16 +15,16 @@ from mfcc_wavenet.config.size import training_bytes
 from mfcc_wavenet.training.network_pass import device_memory, pick_precision
 
 CONF = Path(__file__).parents[2] / "conf"
-MEASURED = ("baseline", "baseline_x2", "a39d")  # unless others are asked for
+MEASURED = ("baseline_adam", "baseline_adam_x2", "a39d")  # unless others are asked for
 TINY = (
     "upsampling.frame_channels=[8]", "upsampling.channels=4", "wavenet.residual_channels=8", "wavenet.gate_channels=8",
     "wavenet.skip_channels=8", "wavenet.post_channels=8", "wavenet.layers_per_block=3", "window.samples=100",
 )  # fmt: skip
 NETWORKS = {  # what is set on the command line of run.py, and by how much every width is multiplied
-    "baseline": (("experiment=baseline",), 1),
-    "baseline_x2": (("experiment=baseline",), 2),
+    "baseline_adam": (("experiment=baseline_adam",), 1),
+    "baseline_adam_x2": (("experiment=baseline_adam",), 2),
     "a39d": (("experiment=a39d",), 1),
-    "tiny": (("experiment=baseline", *TINY), 1),  # to try the benchmark out
+    "tiny": (("experiment=baseline_adam", *TINY), 1),  # to try the benchmark out
 }
 CPU_SAMPLES = 5000  # predicted in a step, at most: a39d's 320,000 take minutes
 JOINED = 4  # windows that are one in the longer windows of a GPU

@@ -33,7 +33,7 @@ def test_the_error_is_that_of_the_network_that_fits_worst():
 
 def test_the_operations_are_those_of_the_network(tmp_path):
     """At least those of the WaveNet's matrices at each predicted sample; twice the windows, twice the operations."""
-    (case,) = cases(["baseline"], [1], tmp_path)
+    (case,) = cases(["baseline_adam"], [1], tmp_path)
     one, two = (replace(case.settings, window=replace(case.settings.window, batch_size=size)) for size in (1, 2))
     operations = [fit.step_operations(Chassis(settings, tmp_path / "run")) for settings in (one, two)]
     assert operations[1] == 2 * operations[0]

@@ -44,13 +44,13 @@ def test_the_profile_of_a_step_adds_up(bench):
 def test_the_profile_tells_products_from_what_is_between_them(tmp_path):
     """The wider the layers, the more of a step is products, and the less is what surrounds them."""
     narrow, wide = (
-        step_time.step_shares(case, tmp_path, SECONDS)[1] for case in cases(["tiny", "baseline_x2"], [1], tmp_path)
+        step_time.step_shares(case, tmp_path, SECONDS)[1] for case in cases(["tiny", "baseline_adam_x2"], [1], tmp_path)
     )
     assert wide["products"] > 2 * narrow["products"]
     assert all(wide[part] < narrow[part] for part in ("data", "metrics", "rest"))
 
 
-@pytest.mark.parametrize("name", ["baseline", "baseline_x2", "a39d", "tiny"])
+@pytest.mark.parametrize("name", ["baseline_adam", "baseline_adam_x2", "a39d", "tiny"])
 def test_the_weights_that_count_are_those_of_the_network(name, tmp_path):
     """All matrices of the WaveNet but the embedding."""
     settings = composed(name, tmp_path)
@@ -65,7 +65,7 @@ def test_the_weights_that_count_are_those_of_the_network(name, tmp_path):
 
 def test_twice_the_width_is_twice_every_width(tmp_path):
     """And nothing else."""
-    one, two = (composed(name, tmp_path) for name in ("baseline", "baseline_x2"))
+    one, two = (composed(name, tmp_path) for name in ("baseline_adam", "baseline_adam_x2"))
     for name in ("residual_channels", "gate_channels", "skip_channels", "post_channels"):
         assert getattr(two.wavenet, name) == 2 * getattr(one.wavenet, name)
     assert two.upsampling.channels == 2 * one.upsampling.channels
@@ -76,8 +76,8 @@ def test_twice_the_width_is_twice_every_width(tmp_path):
 
 def test_a_step_on_a_cpu_is_of_the_experiments_windows(tmp_path):
     """As many of them as do not make it last minutes."""
-    windows = {case.network: case.settings.window for case in cases(["baseline", "a39d"], [1], tmp_path)}
-    assert (windows["baseline"].samples, windows["baseline"].batch_size) == (250, 2)
+    windows = {case.network: case.settings.window for case in cases(["baseline_adam", "a39d"], [1], tmp_path)}
+    assert (windows["baseline_adam"].samples, windows["baseline_adam"].batch_size) == (250, 2)
     assert (windows["a39d"].samples, windows["a39d"].batch_size) == (5000, 1)
 
 
@@ -103,7 +103,7 @@ def test_a_measure_is_made_of_whole_repeats():
     [
         (["no-such-benchmark"], "'generate', 'train'"),
         ([], "benchmark"),
-        (["train", "--networks=baselin"], "baseline, baseline_x2, a39d, tiny"),
+        (["train", "--networks=baselin"], "baseline_adam, baseline_adam_x2, a39d, tiny"),
         (["train", "--threads=0"], "at least 1, as in 1,2"),
         (["train", "--seconds=-1"], "-1 is not a number of seconds above 0"),
         (["train", "--seconds=nan"], "nan is not"),
@@ -118,4 +118,4 @@ def test_what_cannot_be_measured_is_refused(words, told, bench):
 def test_an_installed_package_says_what_is_missing(tmp_path, monkeypatch):
     """It has no conf/."""
     monkeypatch.setattr("mfcc_wavenet.bench.networks.CONF", tmp_path / "conf")
-    assert "clone the repository" in refused(composed, "baseline", tmp_path)
+    assert "clone the repository" in refused(composed, "baseline_adam", tmp_path)

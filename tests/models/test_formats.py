@@ -14,7 +14,7 @@ from mfcc_wavenet.training.chassis import Chassis
 
 def test_the_pinned_checkpoint_of_format_1_loads():
     """It keeps its bytes, and with them its digest; what it lacks comes from the upgrade."""
-    path = ROOT / "experiments" / "baseline" / "checkpoint.pt"
+    path = ROOT / "experiments" / "baseline_adam" / "checkpoint.pt"
     assert content_of(path)["format"] == "mfcc_wavenet checkpoint 1"
     assert digest(path) == "4f9527c81d6bfae0ab3c4e03b01061d6ab1949184407ba76065f00bae28df3a0"
     loaded = load(path)

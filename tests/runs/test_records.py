@@ -136,7 +136,7 @@ def test_an_experiment_without_checkpoint_is_one_sentence():
     """With what else would work; a mistyped name lists the near ones."""
     with pytest.raises(UserError, match=r"'a39d' has no pinned checkpoint yet .*checkpoint=PATH"):
         experiments.pinned_checkpoint("a39d")
-    with pytest.raises(UserError, match=r"no experiment 'basline'; did you mean baseline\?"):
+    with pytest.raises(UserError, match=r"no experiment 'basline'; did you mean baseline or baseline_adam\?"):
         experiments.pinned_checkpoint("basline")
 
 

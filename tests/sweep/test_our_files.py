@@ -101,7 +101,7 @@ def test_the_agent_starts_run_py_with_bare_settings(path):
 
 def test_figures_of_the_baseline_are_the_records():
     """What the comments say of the baseline, and its length, which every run is trained on."""
-    record = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())
+    record = json.loads((ROOT / "experiments" / "baseline_adam" / "results.json").read_text())
     figures = {"epochs": f"{record['epochs']:.1f}", "samples": f"{record['samples']:,}"}
     quoted = []
     for path in FILES:

@@ -183,8 +183,8 @@ def test_a_run_without_a_finite_step_is_one_sentence(small, tmp_path):
 def test_training_is_a_plain_loop(small, tmp_path):
     """Fifty steps of the baseline's network are, bit for bit, those of the few lines that a textbook would have."""
     settings = compose_settings(
-        "experiment=baseline", f"data.prepared={tmp_path / 'prepared'}", "tracking.mode=disabled", "train.steps=50",
-        "train.sample_utterances=0", "train.stop_at_zero=false", "optim.decay_steps=6400",
+        "experiment=baseline_adam", f"data.prepared={tmp_path / 'prepared'}", "tracking.mode=disabled",
+        "train.steps=50", "train.sample_utterances=0", "train.stop_at_zero=false", "optim.decay_steps=6400",
     )  # fmt: skip
     chassis = Chassis(settings, tmp_path / "run")
     chassis.train()

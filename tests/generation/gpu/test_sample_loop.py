@@ -129,13 +129,13 @@ def test_nvrtc_compiles_the_kernel():
 def test_the_pinned_sentence_is_exact_on_a_gpu():
     """Alone, and in a batch with parts of itself: every code is the CPU's, and the true one."""
     audio, rate = soundfile.read(DEMO / "01_lighthouse.flac", dtype="float32")
-    inverter = Inverter.from_experiment("baseline", device="cuda")
+    inverter = Inverter.from_experiment("baseline_adam", device="cuda")
     audio = audio[:53_360]
     mfcc = inverter.features(audio, rate)
     (codes,) = inverter.invert_codes([mfcc], samples=[len(audio)])
     np.testing.assert_array_equal(codes, encode(audio, 256))
     parts = [mfcc[:, :100], mfcc, mfcc[:, :30]]
-    on_cpu = Inverter.from_experiment("baseline").invert_codes(parts)
+    on_cpu = Inverter.from_experiment("baseline_adam").invert_codes(parts)
     for mine, theirs in zip(inverter.invert_codes(parts), on_cpu, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -158,4 +158,4 @@ def test_any_architecture_on_a_gpu(architecture, sampling):
 @pytest.mark.parametrize("name", ["cuda:999", "abacus", "meta"])
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(UserError, match=f"device={name}: samples are generated on cpu, or on cuda"):
-        Inverter.from_experiment("baseline", device=name)
+        Inverter.from_experiment("baseline_adam", device=name)
