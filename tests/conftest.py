@@ -1,5 +1,6 @@
 """Fixtures, and the check of array shapes."""
 
+import signal
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -35,6 +36,15 @@ def small(tmp_path):
         return compose_settings(*SMALL, f"data.prepared={tmp_path / 'prepared'}", *overrides)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """Whatever a command leaves to the system at its end, pytest hears of again."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
