@@ -52,7 +52,8 @@ def used(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     for name in ("run.py", "conf", "sweeps", "mfcc_wavenet", "Makefile", ".ci"):
         (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "experiments" / "baseline", folder / "experiments" / "baseline")
+    for name in ("baseline", "baseline_adam"):
+        shutil.copytree(ROOT / "experiments" / name, folder / "experiments" / name)
     speech = soundfile.read(ROOT / SENTENCE, dtype="float32")[0][4000 : 4000 + round(SECONDS * RATE)]
     for name in ("speech.wav", "FOLDER/one.wav", "FOLDER/below/two.wav", "takes/one.wav"):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
