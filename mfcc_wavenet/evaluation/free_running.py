@@ -10,7 +10,7 @@ from tqdm import tqdm
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import decode
-from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.generation.generator import Generator

@@ -20,7 +20,7 @@ from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import refuse_too_large, sizes, training_bytes, windows_at_once
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
-from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.free_running import Sample, first_utterances
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced

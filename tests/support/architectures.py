@@ -23,10 +23,10 @@ from mfcc_wavenet.config.settings import (
     WavenetSettings,
     WindowSettings,
 )
-from mfcc_wavenet.data.corpus import Corpus
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import decode, encode, silence
-from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.prepared.corpus import Corpus
+from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.sources import PACKAGE
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter

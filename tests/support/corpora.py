@@ -10,8 +10,8 @@ import soundfile
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import DataSettings
-from mfcc_wavenet.data.corpus import Corpus
-from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.prepared.corpus import Corpus
+from mfcc_wavenet.data.prepared.prepare import prepare
 from support.settings import DEMO, compose_settings
 
 SENTENCES = sorted(DEMO.glob("*.flac"))

@@ -22,8 +22,8 @@ from mfcc_wavenet.config.files import owned
 from mfcc_wavenet.config.settings import DataSettings, FeatureSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.audio import read_audio
-from mfcc_wavenet.data.corpus import CODES, FRAMES, INDEX, Corpus
 from mfcc_wavenet.data.mfcc import features
+from mfcc_wavenet.data.prepared.corpus import CODES, FRAMES, INDEX, Corpus
 from mfcc_wavenet.data.sources import Source, few, find_sources, readable
 
 CLIPPED_PEAK = 1.1  # resampling and lossy codecs exceed full scale by less, and nobody hears that
