@@ -35,7 +35,6 @@ class MfccInverter(Model):
         super().__init__()
         self.geometry = geometry
         self.jitter = upsampling.jitter
-        self.frame_whitening = upsampling.frame_whitening
         self.upsampling = Upsampling(upsampling, frame_channels)
         self.speaker = Embedding(speakers, wavenet.speaker_channels) if wavenet.speaker_channels else None
         self.wavenet = WaveNet(wavenet, geometry.dilations, upsampling.channels + wavenet.speaker_channels)
@@ -52,7 +51,7 @@ class MfccInverter(Model):
 
     def before_training(self, batches: Iterator[Batch]) -> None:
         """Whitens the frames of the first batches, where the settings ask for it."""
-        if self.frame_whitening:
+        if self.upsampling.frame_mean is not None:
             first = [next(batches).frames]
             while sum(map(len, first)) < WHITENED_WINDOWS:
                 first.append(next(batches).frames)

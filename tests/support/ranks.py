@@ -67,7 +67,8 @@ def main(folder: Path) -> None:
         train(folder, "two", ranks, "train.sample_utterances=2", "train.sample_seconds=0.02")
         train(folder, "parts", ranks, "train.accumulation=2")
         whitening = train(folder, "whitened", ranks, "upsampling.frame_whitening=true", steps=1)
-        found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in whitening.parameters()))
+        weights = whitening.state_dict().values()
+        found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in weights))
         jitter = "upsampling.jitter=0.3"
         train(folder, "whole", ranks, jitter)
         train(folder, "half", ranks, jitter, steps=HALF)
