@@ -20,12 +20,16 @@ install_import_hook(
     "beartype.beartype",
 )
 
+import hypothesis
 import pytest
 import torch
 from support.settings import SMALL, compose_settings
 from support.training import trained_to_zero
 
 from mfcc_wavenet.config.settings import Settings
+
+hypothesis.settings.register_profile("shared", deadline=None)  # an example that waits for a processor is no failure
+hypothesis.settings.load_profile("shared")
 
 
 @pytest.fixture
