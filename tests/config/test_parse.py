@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from support.settings import ROOT, compose_settings
+from support.settings import DEMO, ROOT, compose_settings
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import Command
@@ -50,7 +50,7 @@ def refused(config: dict) -> str:
 @pytest.mark.parametrize("override", [*OPTIONS, *(f"experiment={name}" for name in experiments.names())])
 def test_plain_settings_parse_to_themselves(override):
     """Through JSON (checkpoints hold such values) and through YAML (a pinned config.yaml does), types included."""
-    settings = compose_settings(override, "data.root=[a.wav,b.flac]")
+    settings = compose_settings(override, f"data.root=[{DEMO}/01_lighthouse.flac,{DEMO}/02_tea.flac]")
     config = plain(settings)
     assert parse(config) == settings
     assert parse(json.loads(json.dumps(config))) == settings
@@ -153,7 +153,8 @@ def test_a_single_value_stands_for_a_list_of_one():
 @given(rate=st.floats(0, 1e6), steps=st.integers(0, 2**62))
 def test_numbers_arrive_exactly_also_as_text(rate, steps):
     """The command line hands over text where YAML sees no number (1e-3 is a string to it); no digit is lost."""
-    group = DEFAULTS["optim"] | {"schedule": "constant", "learning_rate": repr(rate), "decay_steps": str(steps)}
+    group = DEFAULTS["optim"] | {"optimizer": "adam", "schedule": "constant"}
+    group |= {"learning_rate": repr(rate), "decay_steps": str(steps)}
     optim = parse_group(OptimSettings, group, "optim")
     assert (optim.learning_rate, optim.decay_steps) == (rate, steps)
     assert isinstance(optim.decay_steps, int)

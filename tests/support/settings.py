@@ -16,6 +16,7 @@ DEMO = ROOT / "mfcc_wavenet" / "data" / "demo"
 # A network that is fast rather than good, on a fifth of a second.
 SMALL = (
     "data.seconds=0.2",
+    "optim=adam",
     "upsampling.frame_channels=[16]",
     "upsampling.channels=8",
     "wavenet.residual_channels=8",
