@@ -28,6 +28,7 @@ from mfcc_wavenet.config.errors import CTRL_C, USER_ERROR, Interrupted, UserErro
 from mfcc_wavenet.config.files import BEST, CHECKPOINT, checkpoint_file, slug
 from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain
 from mfcc_wavenet.config.settings import Settings, TrackingSettings
+from mfcc_wavenet.data import by_length
 from mfcc_wavenet.generation import files
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs import artifacts
@@ -155,6 +156,7 @@ def main() -> None:
 
     try:
         experiments.register()
+        by_length.register()
         sys.argv[1:] = quoted(sys.argv[1:])
         job()
     except (UserError, HydraException, OmegaConfBaseException) as error:

@@ -35,7 +35,7 @@ def register() -> None:
 
 def _steps_for(samples: int, *, _root_: Mapping) -> int:
     """Steps in which windows of the configured size see that many samples: at least one step."""
-    window = parse_group(WindowSettings, OmegaConf.to_container(_root_["window"]), "window")
+    window = parse_group(WindowSettings, OmegaConf.to_container(_root_["window"], resolve=True), "window")
     return max(1, round(samples / (window.samples * window.batch_size)))
 
 

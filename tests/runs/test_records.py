@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf.errors import OmegaConfBaseException
-from support.settings import ROOT, SMALL, compose_settings
+from support.settings import DEMO, ROOT, SMALL, compose_settings
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
@@ -43,7 +43,7 @@ def geometry(settings: Settings) -> Geometry:
 @pytest.mark.parametrize("override", EVERY)
 def test_every_option_and_every_experiment_composes(override):
     """And holds together: its network could be built and its windows cut."""
-    built = geometry(compose_settings(override, "data.root=folder"))
+    built = geometry(compose_settings(override, f"data.root={DEMO}"))
     assert built.receptive_field > 1
 
 

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.parse import GROUPS, parse
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data import by_length
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "mfcc_wavenet" / "data" / "demo"
@@ -34,6 +35,7 @@ def compose_settings(*overrides: str) -> Settings:
     """What `python run.py OVERRIDES` would train with."""
     GlobalHydra.instance().clear()
     experiments.register()
+    by_length.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
     return parse({group: config[group] for group in GROUPS})

@@ -18,6 +18,7 @@ from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import flat, parse, plain
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data import by_length
 from mfcc_wavenet.sweep.file import SweepFile, read
 from mfcc_wavenet.sweep.search_space import Parameter, num_points, point
 
@@ -65,10 +66,12 @@ def composed(arguments: list[str]) -> tuple[Settings, dict]:
     """The settings that run.py would train with, and the config that its run would have in W&B."""
     GlobalHydra.instance().clear()
     experiments.register()
+    by_length.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", arguments, return_hydra_config=True)
     settings = parse({group: OmegaConf.to_container(config[group], resolve=True) for group in GROUPS})
-    return settings, flat(plain(settings)) | {group: config.hydra.runtime.choices[group] for group in GROUPS}
+    choices = config.hydra.runtime.choices
+    return settings, flat(plain(settings)) | {group: choices[group] for group in [*GROUPS, "experiment"]}
 
 
 def build(settings: Settings) -> Geometry:
@@ -76,9 +79,9 @@ def build(settings: Settings) -> Geometry:
     return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
 
 
-def test_there_are_the_four():
+def test_there_are_the_five():
     """Otherwise all other tests here would pass on nothing."""
-    assert [path.stem for path in FILES] == ["architecture", "optimizers", "window_geometry", "zero_error"]
+    assert [path.stem for path in FILES] == ["architecture", "optimizers", "scaling", "window_geometry", "zero_error"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -100,7 +103,7 @@ def test_the_agent_starts_run_py_with_bare_settings(path):
 
 
 def test_figures_of_the_baseline_are_the_records():
-    """What the comments say of the baseline, and its length, which every run is trained on."""
+    """What the comments say of the baseline, and its length, which the first run of each is trained on."""
     record = json.loads((ROOT / "experiments" / "baseline_adam" / "results.json").read_text())
     figures = {"epochs": f"{record['epochs']:.1f}", "samples": f"{record['samples']:,}"}
     quoted = []
@@ -109,7 +112,7 @@ def test_figures_of_the_baseline_are_the_records():
         of_the_baseline = re.findall(r"(?:baseline|first sentence)[^.,;]*?([\d,.]*\d) ?(\w*)", comments)
         assert all(figures.get(unit) == figure for figure, unit in of_the_baseline), of_the_baseline
         quoted += of_the_baseline
-        assert read(path).parameters[0].given["value"] == record["samples"] / 16000
+        assert compose_settings(*runs(path)[0][1]).data.seconds == record["samples"] / 16000
     assert {unit for _, unit in quoted} == figures.keys()
 
 
