@@ -25,7 +25,7 @@ from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 
 MARK = "mfcc_wavenet checkpoint"
-FORMAT = 4  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
+FORMAT = 5  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,12 @@ def _from_3_to_4(content: dict[str, Any]) -> None:
             held["upsampling.frame_mean"] = torch.zeros(upsampling["frame_channels"][-1])
 
 
-UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4}  # by the format that they start from
+def _from_4_to_5(content: dict[str, Any]) -> None:
+    """New settings: what was done before they could be set."""
+    content["settings"]["data"] |= {"valid": 0.0, "test": 0.0, "split_by": "utterance", "split_seed": 0}
+
+
+UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5}  # by the format that they start from
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

@@ -71,6 +71,16 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
     assert loaded.model().upsampling.frame_mean.shape == mean.shape
 
 
+def test_a_checkpoint_of_format_4_loads(tmp_path):
+    """It held nothing out."""
+    save(tmp_path / "checkpoint.pt", checkpoint())
+    content = content_of(tmp_path / "checkpoint.pt") | {"format": f"{MARK} 4"}
+    for name in ("valid", "test", "split_by", "split_seed"):
+        del content["settings"]["data"][name]
+    torch.save(content, tmp_path / "checkpoint.pt")
+    assert load(tmp_path / "checkpoint.pt").settings == checkpoint().settings
+
+
 def test_a_newer_format_is_refused_by_its_number(tmp_path):
     """A person with an older clone learns that it is the clone."""
     save(tmp_path / "checkpoint.pt", checkpoint())
