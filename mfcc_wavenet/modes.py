@@ -11,11 +11,11 @@ import torch
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import BEST, CHECKPOINT, RESULTS, identities, owned, refuse_overwriting, write_json
 from mfcc_wavenet.config.parse import first_difference, run_config
-from mfcc_wavenet.config.settings import DataSettings, Settings
+from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import sizes
 from mfcc_wavenet.data.prepared import splits
+from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.prepared.prepare import size
-from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.free_running import corpus_windows
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -87,23 +87,25 @@ def evaluate(
 ) -> dict:
     """Measures a checkpoint on a corpus; prints one line of JSON and writes the same to output.
 
-    settings: the checkpoint's, with what is to be different of them; split: a part of their corpus, "all", or None for
-    the part that was trained on, or for all where it is another corpus. A line on stderr says which part was measured,
-    and how many of its utterances the model was trained on.
+    settings: the checkpoint's, with what is to be different of them. split: a part of their corpus or "all". None: of
+    the corpus that the model was trained on, what is held out for tests, else for validation, else all of it; all of
+    another corpus. A line on stderr says which part is measured, and how much of it the model was trained on.
     """
     refuse_overwriting(output, identities([path]))
     if split is not None and split not in (*splits.PARTS, splits.ALL):
         raise UserError(f"split={split} is not a part; there are {', '.join(splits.PARTS)} and {splits.ALL}.")
     with joined("cpu") as ranks:
         ranks.refuse_other_settings(settings)
-        trained = checkpoint.settings.data
-        checkpoint = with_settings(ranks.of_first(lambda: checkpoint), settings)
-        split = split or (splits.TRAIN if splits.same_audio(settings.data, trained) else splits.ALL)
-        windows = corpus_windows(checkpoint, ranks, split)
-        print(_what_is_measured(windows, split, settings, trained), file=sys.stderr)
+        checkpoint = ranks.of_first(lambda: checkpoint)
+        measured_with = with_settings(checkpoint, settings)
+        windows = corpus_windows(measured_with, ranks, splits.ALL)
+        was_trained_on = _was_trained_on(checkpoint, windows.corpus, settings)
+        split = split or (splits.held_out(settings.data) if was_trained_on else splits.ALL)
+        windows = windows.over(splits.part(windows.corpus, settings.data, split))
+        print(_what_is_measured(checkpoint, windows.corpus, split, was_trained_on), file=sys.stderr)
         measured = {
             "experiment": experiment,
-            **measure(checkpoint, ranks, windows),
+            **measure(measured_with, ranks, windows),
             "split": split,
             "checkpoint": str(path),
             "checkpoint_sha256": checkpoints.digest(path),
@@ -120,15 +122,23 @@ def evaluate(
     return measured
 
 
-def _what_is_measured(windows: Windows, split: str, settings: Settings, trained: DataSettings) -> str:
-    """And how much of it the model has been trained on, which was on the corpus of the settings trained."""
-    corpus, rate = windows.corpus, settings.features.sample_rate
-    measured = f"Measuring split={split}: {size(corpus, rate)}"
-    if not splits.same_audio(settings.data, trained):
-        return f"{measured}, of another corpus than the one that the model was trained on."
-    seen = int(splits.trained_on(corpus, trained, rate).sum())
-    count = "all" if seen == len(corpus) else f"{seen:,}" if seen else "none"
-    return f"{measured}, {count} of which the model was trained on."
+def _was_trained_on(checkpoint: Checkpoint, corpus: Corpus, settings: Settings) -> bool:
+    """Whether the corpus is the checkpoint's, wherever it lies now, or more or less of the same audio."""
+    return checkpoint.corpus == corpus.digest or splits.same_audio(checkpoint.settings.data, settings.data)
+
+
+def _what_is_measured(checkpoint: Checkpoint, corpus: Corpus, split: str, was_trained_on: bool) -> str:
+    """And how much of it the model was trained on."""
+    rate = checkpoint.settings.features.sample_rate
+    seen = int(splits.trained_on(corpus, checkpoint.settings.data, rate).sum())
+    if was_trained_on:
+        count = "all" if seen == len(corpus) else f"{seen:,}" if seen else "none"
+        known = f"{count} of which the model was trained on"
+    elif checkpoint.corpus:
+        known = "of another corpus than the one that the model was trained on"
+    else:
+        known = "and the checkpoint is too old to say whether the model was trained on any of them"
+    return f"Measuring split={split}: {size(corpus, rate)}, {known}."
 
 
 def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, name: str = CHECKPOINT) -> None:
@@ -146,7 +156,9 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, 
     records.refuse(folder, trained.settings, composed, directory)  # before minutes of measuring
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     checkpoint = replace(trained, weights=stored, training=None)
-    measured = measure(checkpoint)  # first: a record is replaced as a whole or not at all
+    # First: a record is replaced as a whole or not at all.
+    windows = corpus_windows(checkpoint, part=results.get("split", splits.TRAIN))
+    measured = measure(checkpoint, windows=windows)
     if results["wrong"] == 0 and not measured["reproduced"] == measured["samples"]:
         raise UserError(
             f"weights={weights}: with weights of that type {measured['wrong']:,} of {measured['samples']:,} samples "
@@ -166,10 +178,11 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, 
 def _results_at_best(checkpoint: Checkpoint) -> dict:
     """What of a run's results was otherwise at its best pass; what it is worth is measured anew."""
     best = checkpoint.training["best"]
-    return {
-        "wrong": best["wrong"], "margin": best["margin"], "steps": best["step"], "epochs": round(best["epochs"], 3),
-        "samples_seen": best["samples_seen"], "seconds": round(checkpoint.training["seconds"], 1),
-        "best_checkpoint": CHECKPOINT,
+    of_valid = {name: best[name] for name in ("valid_nats", "valid_error") if name in best}
+    return of_valid | {
+        "wrong": best.get("wrong"), "margin": best.get("margin"), "steps": best["step"],
+        "epochs": round(best["epochs"], 3), "samples_seen": best["samples_seen"],
+        "seconds": round(checkpoint.training["seconds"], 1), "best_checkpoint": CHECKPOINT,
     }  # fmt: skip
 
 

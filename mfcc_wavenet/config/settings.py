@@ -247,6 +247,11 @@ class Settings:
                 f"train.accumulation is {self.train.accumulation}, but window.batch_size is {self.window.batch_size}; "
                 "each part of a step needs a window, so it must be at most that."
             )
+        if self.train.validate_interval and not self.data.valid:
+            raise UserError(
+                f"train.validate_interval is {self.train.validate_interval}, but data.valid is 0, so nothing is held "
+                "out for validation; data.valid=0.05 would hold out a twentieth."
+            )
         if self.data.split_by == "speaker" and self.data.valid + self.data.test and self.wavenet.speaker_channels:
             raise UserError(
                 "data.split_by=speaker holds out speakers, but a network that is conditioned on the speaker "

@@ -11,6 +11,11 @@ from support.settings import ROOT, SMALL, compose_settings
 from mfcc_wavenet.models.checkpoint import FORMAT, MARK, digest, load, save
 from mfcc_wavenet.training.chassis import Chassis
 
+NEW_IN_5 = {
+    "data": ("valid", "test", "split_by", "split_seed"),
+    "train": ("validate_interval", "validate_samples", "patience"),
+}
+
 
 def test_the_pinned_checkpoint_of_format_1_loads():
     """It keeps its bytes, and with them its digest; what it lacks comes from the upgrade."""
@@ -72,13 +77,20 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
 
 
 def test_a_checkpoint_of_format_4_loads(tmp_path):
-    """It held nothing out."""
-    save(tmp_path / "checkpoint.pt", checkpoint())
-    content = content_of(tmp_path / "checkpoint.pt") | {"format": f"{MARK} 4"}
-    for name in ("valid", "test", "split_by", "split_seed"):
-        del content["settings"]["data"][name]
-    torch.save(content, tmp_path / "checkpoint.pt")
-    assert load(tmp_path / "checkpoint.pt").settings == checkpoint().settings
+    """It held nothing out, and had its corpus in its training state."""
+    path = tmp_path / "checkpoint.pt"
+    for training in (True, False):
+        save(path, checkpoint(training=training))
+        content = content_of(path) | {"format": f"{MARK} 4"}
+        del content["corpus"]
+        if training:
+            content["training"]["corpus"] = "abc"
+        for group, names in NEW_IN_5.items():
+            for name in names:
+                del content["settings"][group][name]
+        torch.save(content, path)
+        loaded = load(path)
+        assert loaded.settings == checkpoint().settings and loaded.corpus == ("abc" if training else None)
 
 
 def test_a_newer_format_is_refused_by_its_number(tmp_path):

@@ -27,8 +27,7 @@ def part_of(key: str, data: DataSettings) -> str:
     The first 8 bytes of the SHA-256 of "SEED:KEY" in UTF-8, as a big-endian integer over 2**64, are a number from 0 to
     1: below data.test it is a test, below data.test + data.valid it is of the valid part.
     """
-    digest = hashlib.sha256(f"{data.split_seed}:{key}".encode()).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
+    place = int.from_bytes(_digest(f"{data.split_seed}:{key}")[:8], "big") / 2**64
     return TEST if place < data.test else VALID if place < data.test + data.valid else TRAIN
 
 
@@ -63,6 +62,18 @@ def parts(corpus: Corpus, data: DataSettings, sample_rate: int) -> dict[str, Cor
     return found
 
 
+def held_out(data: DataSettings) -> str:
+    """The part that says most of a model: the tests, or the valid part, or where nothing is held out the other."""
+    return TEST if data.test else VALID if data.valid else TRAIN
+
+
+def some(corpus: Corpus, data: DataSettings, samples: int) -> Corpus:
+    """Some of its utterances, always the same, in an order of chance: at most that many samples, or one utterance."""
+    order = sorted(range(len(corpus)), key=lambda number: _digest(f"{data.split_seed}:some:{corpus.ids[number]}"))
+    total = np.cumsum([corpus.lengths[number] for number in order])
+    return corpus.part(np.array(order[: max(1, int((total <= samples).sum()))]))
+
+
 def same_audio(one: DataSettings, other: DataSettings) -> bool:
     """Whether both are of the same corpus, however much of it is taken, and however it is split."""
     whole = {"seconds": None, "prepared": "", "valid": 0.0, "test": 0.0, "split_by": SPLIT_BY[0], "split_seed": 0}
@@ -73,6 +84,10 @@ def trained_on(corpus: Corpus, data: DataSettings, sample_rate: int) -> Bool[np.
     """Which utterances of a corpus, or of a part of it, a model has seen that was trained with these settings of it."""
     seen = _in_part(corpus, data, TRAIN)
     return seen if data.seconds is None else seen & (corpus.first_samples < round(data.seconds * sample_rate))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _in_part(corpus: Corpus, data: DataSettings, name: str) -> np.ndarray:
