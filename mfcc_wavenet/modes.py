@@ -13,6 +13,10 @@ from mfcc_wavenet.config.files import BEST, CHECKPOINT, RESULTS, identities, own
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import sizes
+from mfcc_wavenet.data.prepared import splits
+from mfcc_wavenet.data.prepared.corpus import Corpus
+from mfcc_wavenet.data.prepared.prepare import size
+from mfcc_wavenet.evaluation.free_running import corpus_windows
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -78,15 +82,31 @@ def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> 
         )
 
 
-def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path) -> dict:
-    """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output."""
+def evaluate(
+    path: Path, checkpoint: Checkpoint, settings: Settings, experiment: str | None, output: Path, split: str | None
+) -> dict:
+    """Measures a checkpoint on a corpus; prints one line of JSON and writes the same to output.
+
+    settings: the checkpoint's, with what is to be different of them. split: a part of their corpus or "all". None: of
+    the corpus that the model was trained on, what is held out for tests, else for validation, else all of it; all of
+    another corpus. A line on stderr says which part is measured, and how much of it the model was trained on.
+    """
     refuse_overwriting(output, identities([path]))
+    if split is not None and split not in (*splits.PARTS, splits.ALL):
+        raise UserError(f"split={split} is not a part; there are {', '.join(splits.PARTS)} and {splits.ALL}.")
     with joined("cpu") as ranks:
-        ranks.refuse_other_settings(checkpoint.settings)
+        ranks.refuse_other_settings(settings)
         checkpoint = ranks.of_first(lambda: checkpoint)
+        measured_with = with_settings(checkpoint, settings)
+        windows = corpus_windows(measured_with, ranks, splits.ALL)
+        was_trained_on = _was_trained_on(checkpoint, windows.corpus, settings)
+        split = split or (splits.held_out(settings.data) if was_trained_on else splits.ALL)
+        windows = windows.over(splits.part(windows.corpus, settings.data, split))
+        print(_what_is_measured(checkpoint, windows.corpus, split, was_trained_on), file=sys.stderr)
         measured = {
             "experiment": experiment,
-            **measure(checkpoint, ranks),
+            **measure(measured_with, ranks, windows),
+            "split": split,
             "checkpoint": str(path),
             "checkpoint_sha256": checkpoints.digest(path),
         }
@@ -100,6 +120,25 @@ def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output:
             f"output={output} could not be written ({error.strerror}); the line above says it all."
         ) from error
     return measured
+
+
+def _was_trained_on(checkpoint: Checkpoint, corpus: Corpus, settings: Settings) -> bool:
+    """Whether the corpus is the checkpoint's, wherever it lies now, or more or less of the same audio."""
+    return checkpoint.corpus == corpus.digest or splits.same_audio(checkpoint.settings.data, settings.data)
+
+
+def _what_is_measured(checkpoint: Checkpoint, corpus: Corpus, split: str, was_trained_on: bool) -> str:
+    """And how much of it the model was trained on."""
+    rate = checkpoint.settings.features.sample_rate
+    seen = int(splits.trained_on(corpus, checkpoint.settings.data, rate).sum())
+    if was_trained_on:
+        count = "all" if seen == len(corpus) else f"{seen:,}" if seen else "none"
+        known = f"{count} of which the model was trained on"
+    elif checkpoint.corpus:
+        known = "of another corpus than the one that the model was trained on"
+    else:
+        known = "and the checkpoint is too old to say whether the model was trained on any of them"
+    return f"Measuring split={split}: {size(corpus, rate)}, {known}."
 
 
 def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, name: str = CHECKPOINT) -> None:
@@ -117,7 +156,9 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, 
     records.refuse(folder, trained.settings, composed, directory)  # before minutes of measuring
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     checkpoint = replace(trained, weights=stored, training=None)
-    measured = measure(checkpoint)  # first: a record is replaced as a whole or not at all
+    # First: a record is replaced as a whole or not at all.
+    windows = corpus_windows(checkpoint, part=results.get("split", splits.TRAIN))
+    measured = measure(checkpoint, windows=windows)
     if results["wrong"] == 0 and not measured["reproduced"] == measured["samples"]:
         raise UserError(
             f"weights={weights}: with weights of that type {measured['wrong']:,} of {measured['samples']:,} samples "
@@ -137,10 +178,11 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, 
 def _results_at_best(checkpoint: Checkpoint) -> dict:
     """What of a run's results was otherwise at its best pass; what it is worth is measured anew."""
     best = checkpoint.training["best"]
-    return {
-        "wrong": best["wrong"], "margin": best["margin"], "steps": best["step"], "epochs": round(best["epochs"], 3),
-        "samples_seen": best["samples_seen"], "seconds": round(checkpoint.training["seconds"], 1),
-        "best_checkpoint": CHECKPOINT,
+    of_valid = {name: best[name] for name in ("valid_nats", "valid_error") if name in best}
+    return of_valid | {
+        "wrong": best.get("wrong"), "margin": best.get("margin"), "steps": best["step"],
+        "epochs": round(best["epochs"], 3), "samples_seen": best["samples_seen"],
+        "seconds": round(checkpoint.training["seconds"], 1), "best_checkpoint": CHECKPOINT,
     }  # fmt: skip
 
 

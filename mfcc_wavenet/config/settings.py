@@ -26,6 +26,7 @@ MAX_DELTA_WIDTH = 999  # frames
 PREDICTIONS = ("none", "lpc")
 CLASSES = ("codes", "differences", "both")
 MAX_PREDICTION_ORDER = 64
+SPLIT_BY = ("utterance", "speaker")
 
 
 @dataclass(frozen=True)
@@ -208,11 +209,23 @@ class WindowSettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The audio to train on."""
+    """The audio, and which parts of it are held out of training."""
 
     root: tuple[str, ...]  # one folder, one manifest (speaker TAB path) or any number of audio files
     seconds: float | None  # only this much of it, from its start; null: all
     prepared: str  # the folder for prepared corpora
+    valid: float  # fraction held out for validation
+    test: float  # fraction held out for tests
+    split_by: str  # "utterance" or "speaker": what is in one part as a whole
+    split_seed: int
+
+    def __post_init__(self):
+        one_of(SPLIT_BY, "data", "split_by", self.split_by)
+        if self.valid + self.test >= 1:
+            raise UserError(
+                f"data.valid is {self.valid} and data.test {self.test}; together they must be less than 1, so that "
+                "something is left to train on."
+            )
 
 
 @dataclass(frozen=True)
@@ -233,4 +246,15 @@ class Settings:
             raise UserError(
                 f"train.accumulation is {self.train.accumulation}, but window.batch_size is {self.window.batch_size}; "
                 "each part of a step needs a window, so it must be at most that."
+            )
+        if self.train.validate_interval and not self.data.valid:
+            raise UserError(
+                f"train.validate_interval is {self.train.validate_interval}, but data.valid is 0, so nothing is held "
+                "out for validation; data.valid=0.05 would hold out a twentieth."
+            )
+        if self.data.split_by == "speaker" and self.data.valid + self.data.test and self.wavenet.speaker_channels:
+            raise UserError(
+                "data.split_by=speaker holds out speakers, but a network that is conditioned on the speaker "
+                f"(wavenet.speaker_channels={self.wavenet.speaker_channels}) knows only those that it was trained on; "
+                "data.split_by=utterance or wavenet.speaker_channels=0 would work."
             )

@@ -51,8 +51,15 @@ class Windows:
         self.seed = seed
         self.linear_prediction = linear_prediction
         self.share = share
+        self.speakers = speakers
         self.speaker_index = corpus.speaker_index(speakers)
         self._drawn: dict[int, np.ndarray] = {}  # the latest epoch; a plain one, since worker processes get a pickle
+
+    def over(self, corpus: Corpus) -> "Windows":
+        """The windows of another corpus, all of them for this process, and everything else the same."""
+        return Windows(
+            corpus, self.geometry, self.window, self.statistics, self.speakers, self.seed, self.linear_prediction
+        )
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "windows 2"]:
         """Utterance and first sample of each window, in their order in that epoch."""

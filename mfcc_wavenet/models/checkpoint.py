@@ -25,7 +25,7 @@ from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 
 MARK = "mfcc_wavenet checkpoint"
-FORMAT = 4  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
+FORMAT = 5  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Checkpoint:
     statistics: Statistics  # of the frames of the corpus that it was trained on
     weights: dict[str, torch.Tensor]  # the ones to use: averaged, if averaging is on; float32
     training: dict[str, Any] | None  # None: a pinned checkpoint, which cannot continue training
+    corpus: str | None = None  # the digest of the prepared corpus that it was trained on; None: it is not known
 
     @property
     def geometry(self) -> Geometry:
@@ -64,6 +65,7 @@ def save(path: Path, checkpoint: Checkpoint, weights: torch.dtype = torch.float3
         "std": torch.from_numpy(checkpoint.statistics.std),
         "weights": {name: weight.to(weights) for name, weight in checkpoint.weights.items()},
         "training": checkpoint.training,
+        "corpus": checkpoint.corpus,
     }
     try:
         with replacing(path) as unfinished, open(unfinished, "wb") as file:
@@ -92,6 +94,7 @@ def load(path: Path) -> Checkpoint:
             statistics=Statistics(content["mean"].numpy(), content["std"].numpy()),
             weights={name: weight.float() for name, weight in content["weights"].items()},
             training=content["training"],
+            corpus=content["corpus"],
         )
     except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -122,6 +125,8 @@ def _refuse_useless(content: dict[str, Any], channels: int) -> None:
             raise ValueError(f"its weight {name} is not finite")
     if training is not None and not isinstance(training, dict):
         raise ValueError("its training state is not a mapping")
+    if not isinstance(content["corpus"], str | None):
+        raise ValueError("its corpus is not a digest")
 
 
 def _read(path: Path) -> Any:
@@ -202,7 +207,14 @@ def _from_3_to_4(content: dict[str, Any]) -> None:
             held["upsampling.frame_mean"] = torch.zeros(upsampling["frame_channels"][-1])
 
 
-UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4}  # by the format that they start from
+def _from_4_to_5(content: dict[str, Any]) -> None:
+    """New settings: what was done before they could be set. The corpus is known without the training state, too."""
+    content["settings"]["data"] |= {"valid": 0.0, "test": 0.0, "split_by": "utterance", "split_seed": 0}
+    content["settings"]["train"] |= {"validate_interval": 0, "validate_samples": 320_000, "patience": None}
+    content["corpus"] = content["training"] and content["training"].pop("corpus", None)
+
+
+UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5}  # by the format that they start from
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

@@ -116,7 +116,8 @@ def _write_readme(directory: Path, record: dict) -> None:
     """A few lines with pictures; one that a person has written, or written into, stays."""
     path = directory / README
     title = f"# {record['experiment']}\n\n| | |\n|---|---|\n"
-    how = f"\nMeasured again by `python run.py experiment={record['experiment']} mode=evaluate`.\n\n"
+    part = " split=valid" if record.get("split") == "valid" else ""
+    how = f"\nMeasured again by `python run.py experiment={record['experiment']} mode=evaluate{part}`.\n\n"
     rows = "".join(f"| {key} | {record[key]} |\n" for key in IN_README)
     pictures = "".join(f"![{picture.stem}]({picture.name})\n" for picture in sorted(directory.glob("*.png")))
     any_rows = "".join(rf"\| {key} \| .* \|\n" for key in IN_README)

@@ -18,7 +18,7 @@ from mfcc_wavenet.config.training_settings import OptimSettings
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
 DEFAULTS = plain(compose_settings())
-COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker")) | {
+COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker", "split")) | {
     "mode": "train",
     "runs": "runs",
     "restart": False,

@@ -11,6 +11,11 @@ from support.settings import ROOT, SMALL, compose_settings
 from mfcc_wavenet.models.checkpoint import FORMAT, MARK, digest, load, save
 from mfcc_wavenet.training.chassis import Chassis
 
+NEW_IN_5 = {
+    "data": ("valid", "test", "split_by", "split_seed"),
+    "train": ("validate_interval", "validate_samples", "patience"),
+}
+
 
 def test_the_pinned_checkpoint_of_format_1_loads():
     """It keeps its bytes, and with them its digest; what it lacks comes from the upgrade."""
@@ -69,6 +74,23 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
     for held in (loaded.weights, loaded.training["weights"]):
         assert torch.equal(held["upsampling.frame_mean"], torch.zeros_like(mean))
     assert loaded.model().upsampling.frame_mean.shape == mean.shape
+
+
+def test_a_checkpoint_of_format_4_loads(tmp_path):
+    """It held nothing out, and had its corpus in its training state."""
+    path = tmp_path / "checkpoint.pt"
+    for training in (True, False):
+        save(path, checkpoint(training=training))
+        content = content_of(path) | {"format": f"{MARK} 4"}
+        del content["corpus"]
+        if training:
+            content["training"]["corpus"] = "abc"
+        for group, names in NEW_IN_5.items():
+            for name in names:
+                del content["settings"][group][name]
+        torch.save(content, path)
+        loaded = load(path)
+        assert loaded.settings == checkpoint().settings and loaded.corpus == ("abc" if training else None)
 
 
 def test_a_newer_format_is_refused_by_its_number(tmp_path):

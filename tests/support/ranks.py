@@ -16,7 +16,6 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.modes import with_settings
 from mfcc_wavenet.training import cost
 from mfcc_wavenet.training.chassis import Chassis
@@ -29,6 +28,10 @@ FEW = ("data.seconds=0.075", "window.samples=150", "window.batch_size=4", "train
 FEW += ("optim.warmup_steps=0", "optim.learning_rate=0.01", "train.threads=1")
 FEW += ("optim.clip_grad_norm=0.5", "optim.ema_decay=0.9", "train.device=cpu")
 
+# Of three utterances, of which two are held out.
+VALIDATED = ("data.seconds=null", "data.valid=0.4", "data.split_seed=5", "train.validate_interval=5")
+VALIDATED += ("train.evaluate_interval=0",)
+
 
 def settings(folder: Path, *overrides: str, steps: int = STEPS) -> Settings:
     return compose_settings(
@@ -38,8 +41,8 @@ def settings(folder: Path, *overrides: str, steps: int = STEPS) -> Settings:
 
 def train(
     folder: Path, name: str, ranks: Ranks, *overrides: str, steps: int = STEPS, start: str | None = None
-) -> Model:
-    """A run in folder/name, and what it has trained; start: the name of the run that it continues."""
+) -> Chassis:
+    """A run in folder/name; start: the name of the run that it continues."""
     chosen = settings(folder, *overrides, steps=steps)
     begun = None
     if start:
@@ -47,7 +50,7 @@ def train(
         begun = with_settings(begun, chosen)
     chassis = Chassis(chosen, folder / name, begun, ranks=ranks)
     chassis.train()
-    return chassis.model
+    return chassis
 
 
 def refusal(ranks: Ranks, action: Callable[[], object]) -> list[str]:
@@ -67,7 +70,7 @@ def main(folder: Path) -> None:
         train(folder, "two", ranks, "train.sample_utterances=2", "train.sample_seconds=0.02")
         train(folder, "parts", ranks, "train.accumulation=2")
         whitening = train(folder, "whitened", ranks, "upsampling.frame_whitening=true", steps=1)
-        weights = whitening.state_dict().values()
+        weights = whitening.model.state_dict().values()
         found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in weights))
         jitter = "upsampling.jitter=0.3"
         train(folder, "whole", ranks, jitter)
@@ -82,6 +85,9 @@ def main(folder: Path) -> None:
         chosen = settings(folder, f"data.root={folder_of(folder, 'a.wav', 'b.wav', 'c.wav')}", "data.seconds=null")
         measured = with_settings(checkpoints.load(folder / "two" / "checkpoint.pt"), chosen)
         found["measured"] = ranks.gather(measure(measured, ranks))
+
+        validated = train(folder, "validated", ranks, f"data.root={folder / 'audio'}", *VALIDATED)
+        found["validated"] = ranks.gather([row for row in validated.history if "valid_nats" in row])
 
         odd = f"train.seed={ranks.rank}"
         found["settings"] = refusal(ranks, lambda: ranks.refuse_other_settings(settings(folder, odd)))
