@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import replacing
 from mfcc_wavenet.config.geometry import Geometry
@@ -25,7 +26,7 @@ from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 
 MARK = "mfcc_wavenet checkpoint"
-FORMAT = 4  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
+FORMAT = 5  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Checkpoint:
     statistics: Statistics  # of the frames of the corpus that it was trained on
     weights: dict[str, torch.Tensor]  # the ones to use: averaged, if averaging is on; float32
     training: dict[str, Any] | None  # None: a pinned checkpoint, which cannot continue training
+    temperature: float = 0.0  # at which it generates best; 0, greedy, of one for which that was not measured
 
     @property
     def geometry(self) -> Geometry:
@@ -64,6 +66,7 @@ def save(path: Path, checkpoint: Checkpoint, weights: torch.dtype = torch.float3
         "std": torch.from_numpy(checkpoint.statistics.std),
         "weights": {name: weight.to(weights) for name, weight in checkpoint.weights.items()},
         "training": checkpoint.training,
+        "temperature": checkpoint.temperature,
     }
     try:
         with replacing(path) as unfinished, open(unfinished, "wb") as file:
@@ -92,6 +95,7 @@ def load(path: Path) -> Checkpoint:
             statistics=Statistics(content["mean"].numpy(), content["std"].numpy()),
             weights={name: weight.float() for name, weight in content["weights"].items()},
             training=content["training"],
+            temperature=Sampling(content["temperature"]).temperature,
         )
     except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -202,7 +206,12 @@ def _from_3_to_4(content: dict[str, Any]) -> None:
             held["upsampling.frame_mean"] = torch.zeros(upsampling["frame_channels"][-1])
 
 
-UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4}  # by the format that they start from
+def _from_4_to_5(content: dict[str, Any]) -> None:
+    """What was done before there were others: greedy generation."""
+    content["temperature"] = 0.0
+
+
+UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5}  # by the format that they start from
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

@@ -22,7 +22,7 @@ def test_the_pinned_checkpoint_of_format_1_loads():
     assert loaded.settings.train.precision == "float32" and not loaded.settings.train.compile
     assert loaded.settings.train.return_to_best is None
     assert loaded.settings.tracking.project is None and loaded.settings.tracking.dir is None
-    assert loaded.training is None
+    assert loaded.training is None and loaded.temperature == 0
     assert loaded.model().geometry.receptive_field == 63
 
 
@@ -69,6 +69,25 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
     for held in (loaded.weights, loaded.training["weights"]):
         assert torch.equal(held["upsampling.frame_mean"], torch.zeros_like(mean))
     assert loaded.model().upsampling.frame_mean.shape == mean.shape
+
+
+def test_a_checkpoint_of_format_4_is_greedy(tmp_path):
+    """It knew no temperature."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, replace(checkpoint(), temperature=0.7))
+    assert load(path).temperature == 0.7
+    content = content_of(path) | {"format": f"{MARK} 4"}
+    del content["temperature"]
+    torch.save(content, path)
+    assert load(path).temperature == 0
+
+
+@pytest.mark.parametrize("temperature", [-1.0, float("nan"), "hot", None])
+def test_a_temperature_that_is_none_is_refused(tmp_path, temperature):
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    torch.save(content_of(path) | {"temperature": temperature}, path)
+    assert f"(temperature={temperature}: it must be 0 (greedy) or more, and finite)" in refused(path)
 
 
 def test_a_newer_format_is_refused_by_its_number(tmp_path):
