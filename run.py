@@ -90,7 +90,8 @@ def run(composed: DictConfig) -> None:
     if command.mode == "generate":
         return files.convert(path, checkpoint, command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
-    modes.evaluate(path, checkpoint, label, output)
+    tracked = any(key.partition(".")[0] == "tracking" for key in overridden)
+    modes.evaluate(path, checkpoint, label, output, command, tracked)
 
 
 def checkpoint_path(given: str, runs: Path) -> Path:

@@ -8,11 +8,24 @@ from pathlib import Path
 
 import torch
 
+from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import BEST, CHECKPOINT, RESULTS, identities, owned, refuse_overwriting, write_json
+from mfcc_wavenet.config.files import (
+    BEST,
+    CHECKPOINT,
+    CLIPS,
+    RESULTS,
+    identities,
+    owned,
+    refuse_overwriting,
+    write_json,
+)
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import sizes
+from mfcc_wavenet.evaluation.clips import clips
+from mfcc_wavenet.evaluation.free_running import corpus_windows
+from mfcc_wavenet.evaluation.held_out import quality
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -78,27 +91,47 @@ def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> 
         )
 
 
-def evaluate(path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path) -> dict:
-    """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output."""
+def evaluate(
+    path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path, command: Command, tracked: bool = False
+) -> dict:
+    """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output.
+
+    command: how many clips are generated and measured, and how. The table of those is on stderr. tracked: a W&B run has
+    all of it, and the sounds.
+    """
     refuse_overwriting(output, identities([path]))
+    sampling = command.sampling(checkpoint.temperature)
     with joined("cpu") as ranks:
         ranks.refuse_other_settings(checkpoint.settings)
         checkpoint = ranks.of_first(lambda: checkpoint)
+        windows = corpus_windows(checkpoint, ranks)
         measured = {
             "experiment": experiment,
-            **measure(checkpoint, ranks),
+            **measure(checkpoint, ranks, windows),
             "checkpoint": str(path),
             "checkpoint_sha256": checkpoints.digest(path),
         }
+        found = None
+        if command.clips and measured["reproduced"] != measured["samples"]:
+            chosen = clips(windows, checkpoint.settings, command.clips, command.clip_seconds)
+            found = quality(checkpoint, chosen, sampling, ranks)
+            measured["quality"] = found.results()
     if not ranks.leads:
         return measured
     print(json.dumps(measured))
     try:
+        if found:
+            print(found.table(), file=sys.stderr)
+            found.save(output.with_name(CLIPS.format(output.stem)))
         write_json(output, measured)
     except OSError as error:
         raise UserError(
             f"output={output} could not be written ({error.strerror}); the line above says it all."
         ) from error
+    if tracked:
+        from mfcc_wavenet.runs.evaluation import log_evaluation  # takes a second, as above
+
+        log_evaluation(checkpoint.settings, output.stem, measured, found.rows() if found else [])
     return measured
 
 

@@ -26,13 +26,16 @@ def certify(model: Model, windows: Windows, measured: TeacherForced, processes: 
     return reproduced(model, windows, processes) if measured.wrong == 0 else None
 
 
-def measure(checkpoint: Checkpoint, processes: Alone = ALONE) -> dict[str, float | int | None]:
-    """Teacher-forced error and likelihood on the corpus of its settings, and how many samples it reproduces.
+def measure(
+    checkpoint: Checkpoint, processes: Alone = ALONE, windows: Windows | None = None
+) -> dict[str, float | int | None]:
+    """Teacher-forced error and likelihood on a corpus, and how many samples of it the model reproduces.
 
-    processes: that share the utterances, and of which each gets the same result.
+    processes: that share the utterances, and of which each gets the same result. windows: of the corpus; None: of that
+    in the checkpoint's settings.
     """
     started = time.perf_counter()
-    windows = corpus_windows(checkpoint, processes)
+    windows = windows or corpus_windows(checkpoint, processes)
     model = checkpoint.model()
     measured = teacher_forced(model, windows, processes)
     reproduced_samples = certify(model, windows, measured, processes)
