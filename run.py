@@ -86,12 +86,11 @@ def run(composed: DictConfig) -> None:
         if is_a_run and command.name is None and settings == checkpoint.settings:
             return modes.train(settings, path.parent, choices, command.restart)
         return modes.train(settings, folder, choices, command.restart, modes.as_another_run(checkpoint))
-    checkpoint = modes.with_settings(checkpoint, settings)
     if command.mode == "generate":
-        return files.convert(path, checkpoint, command)
+        return files.convert(path, modes.with_settings(checkpoint, settings), command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
     tracked = any(key.partition(".")[0] == "tracking" for key in overridden)
-    modes.evaluate(path, checkpoint, label, output, command, tracked)
+    modes.evaluate(path, checkpoint, settings, label, output, command, tracked)
 
 
 def checkpoint_path(given: str, runs: Path) -> Path:

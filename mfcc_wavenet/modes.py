@@ -21,8 +21,11 @@ from mfcc_wavenet.config.files import (
     write_json,
 )
 from mfcc_wavenet.config.parse import first_difference, run_config
-from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.config.settings import DataSettings, Settings
 from mfcc_wavenet.config.size import sizes
+from mfcc_wavenet.data.prepared import splits
+from mfcc_wavenet.data.prepared.prepare import size
+from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.clips import clips
 from mfcc_wavenet.evaluation.free_running import corpus_windows
 from mfcc_wavenet.evaluation.held_out import quality
@@ -92,22 +95,31 @@ def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> 
 
 
 def evaluate(
-    path: Path, checkpoint: Checkpoint, experiment: str | None, output: Path, command: Command, tracked: bool = False
-) -> dict:
-    """Measures a checkpoint on the corpus of its settings; prints one line of JSON and writes the same to output.
+    path: Path, checkpoint: Checkpoint, settings: Settings, experiment: str | None, output: Path, command: Command,
+    tracked: bool = False,
+) -> dict:  # fmt: skip
+    """Measures a checkpoint on a corpus; prints one line of JSON and writes the same to output.
 
-    command: how many clips are generated and measured, and how. The table of those is on stderr. tracked: a W&B run has
-    all of it, and the sounds.
+    settings: the checkpoint's, with what is to be different of them; command: which split, a part of their corpus or
+    "all", or None for the part that was trained on, or for all where it is another corpus; and how many clips of it are
+    generated and measured, and how. stderr says which part was measured, and how many of its utterances the model was
+    trained on, and has the table of the clips. tracked: a W&B run has all of it, and the sounds.
     """
     refuse_overwriting(output, identities([path]))
-    sampling = command.sampling(checkpoint.temperature)
+    split, sampling = command.split, command.sampling(checkpoint.temperature)
+    if split is not None and split not in (*splits.PARTS, splits.ALL):
+        raise UserError(f"split={split} is not a part; there are {', '.join(splits.PARTS)} and {splits.ALL}.")
     with joined("cpu") as ranks:
-        ranks.refuse_other_settings(checkpoint.settings)
-        checkpoint = ranks.of_first(lambda: checkpoint)
-        windows = corpus_windows(checkpoint, ranks)
+        ranks.refuse_other_settings(settings)
+        trained = checkpoint.settings.data
+        checkpoint = with_settings(ranks.of_first(lambda: checkpoint), settings)
+        split = split or (splits.TRAIN if splits.same_audio(settings.data, trained) else splits.ALL)
+        windows = corpus_windows(checkpoint, ranks, split)
+        print(_what_is_measured(windows, split, settings, trained), file=sys.stderr)
         measured = {
             "experiment": experiment,
             **measure(checkpoint, ranks, windows),
+            "split": split,
             "checkpoint": str(path),
             "checkpoint_sha256": checkpoints.digest(path),
         }
@@ -133,6 +145,17 @@ def evaluate(
 
         log_evaluation(checkpoint.settings, output.stem, measured, found.rows() if found else [])
     return measured
+
+
+def _what_is_measured(windows: Windows, split: str, settings: Settings, trained: DataSettings) -> str:
+    """And how much of it the model has been trained on, which was on the corpus of the settings trained."""
+    corpus, rate = windows.corpus, settings.features.sample_rate
+    measured = f"Measuring split={split}: {size(corpus, rate)}"
+    if not splits.same_audio(settings.data, trained):
+        return f"{measured}, of another corpus than the one that the model was trained on."
+    seen = int(splits.trained_on(corpus, trained, rate).sum())
+    count = "all" if seen == len(corpus) else f"{seen:,}" if seen else "none"
+    return f"{measured}, {count} of which the model was trained on."
 
 
 def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, name: str = CHECKPOINT) -> None:

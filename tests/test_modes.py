@@ -73,6 +73,37 @@ def test_a_model_is_evaluated_on_other_audio(type_in, trained):
     assert json.loads((trained / "other.json").read_text())["samples"] == SAMPLES and done.code == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "split", "samples", "line"),
+    [
+        ("", "train", 3200, "split=train: 1 utterance, 0.2 s, all of which the model was trained on."),
+        ("split=all", "all", 3200, "split=all: 1 utterance, 0.2 s, all of which the model was trained on."),
+        ("data.seconds=3.6", "train", 57_600, "2 utterances, 3.6 s, 1 of which the model was trained on."),
+        (
+            "data.root=spoken.wav data.seconds=1",
+            "all",
+            SAMPLES,
+            "0.2 s, of another corpus than the one",
+        ),
+        ("data.seconds=3.6 data.test=0.5 data.split_seed=6 split=test", "test", 4_240, "none of which the model"),
+    ],
+)
+def test_an_evaluation_says_which_part_it_measured(type_in, trained, options, split, samples, line):
+    """And how much of it the model was trained on, also where a split of the command line would hold that out."""
+    done = type_in(f"mode=evaluate checkpoint=runs/small output=part.json {options}")
+    assert done.code == 0, done.err
+    measured = json.loads(done.out.splitlines()[-1])
+    assert measured["split"] == split and measured["samples"] == samples
+    assert line in done.err
+
+
+def test_a_part_that_there_is_not_cannot_be_evaluated(type_in):
+    """Neither one of another name nor one of an empty fraction."""
+    type_in.refused("mode=evaluate checkpoint=runs/small split=dev", "split=dev", "train, valid, test and all")
+    type_in.refused("mode=evaluate checkpoint=runs/small split=test", "no test part", "data.test is 0")
+    type_in.refused("mode=generate checkpoint=runs/small split=test input=spoken.wav", "split=... is for mode=evaluate")
+
+
 def test_an_evaluation_that_cannot_be_written_is_printed_first(type_in, trained):
     """The minutes that it took are not lost."""
     done = type_in.refused("mode=evaluate checkpoint=runs/small output=spoken.wav/x.json", "output=spoken.wav/x.json")

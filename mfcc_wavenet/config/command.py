@@ -42,6 +42,7 @@ class Command:
     name: str | None
     runs: str
     restart: bool
+    split: str | None  # the part of the corpus that is evaluated
     input: str | None
     output: str | None
     speaker: str | None

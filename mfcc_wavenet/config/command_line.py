@@ -16,6 +16,7 @@ LISTS_AND_QUOTES = ("[", "'", '"')  # how what is spelt for the grammar begins
 USED_BY = {  # the modes that make use of a value at the top of conf/config.yaml
     "name": ("train", "pin"),
     "restart": ("train", "generate"),
+    "split": ("evaluate",),
     "input": ("generate",),
     "output": ("evaluate", "generate", "pin"),
     "speaker": ("generate",),

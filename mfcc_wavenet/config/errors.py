@@ -91,3 +91,24 @@ def exit_codes(main: Callable[[], None]) -> Callable[[], None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     return command
+
+
+# --- values that a setting cannot have ------------------------------------------------------------
+
+
+def at_least(least: int, group: str, name: str, value: int) -> None:
+    """UserError where the setting group.name is below that."""
+    if value < least:
+        raise UserError(f"{group}.{name} is {value}; it must be at least {least}.")
+
+
+def at_most(most: int, group: str, name: str, value: int) -> None:
+    """UserError where the setting group.name is above that."""
+    if value > most:
+        raise UserError(f"{group}.{name} is {value}; it must be at most {most}.")
+
+
+def one_of(known: tuple[Any, ...], group: str, name: str, value: Any) -> None:
+    """UserError where the setting group.name is none of these."""
+    if value not in known:
+        raise UserError(f"{group}.{name} is {value}; there are {', '.join(map(str, known))}.")

@@ -1,15 +1,16 @@
 """Every setting the project knows, as frozen dataclasses: one per Hydra group in conf/.
 
-They are plain values. conf/*.yaml holds the defaults and says what each one is good for; here are types, units
-and what a group can refuse by itself, with one UserError sentence when it is built. What groups must agree on is
-checked in geometry.py where it concerns a model, and in Settings where it concerns a step.
+Those of the groups optim and train are in training_settings.py. They are plain values: conf/*.yaml holds the defaults
+and says what each one is good for; here are types, units and what a group can refuse by itself, with one UserError
+sentence when it is built. What groups must agree on is checked in geometry.py where it concerns a model, and in
+Settings where it concerns a step.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.errors import UserError, at_least, at_most, one_of
 from mfcc_wavenet.config.mel_scale import hz_to_mel, mel_to_hz
+from mfcc_wavenet.config.training_settings import OptimSettings, TrainSettings
 
 BACKENDS = ("librosa", "torchaudio")
 DELTA_ORDERS = (0, 1, 2)
@@ -22,13 +23,10 @@ MAX_LAYERS = 1000  # in all blocks
 MAX_FFT = 2**16  # samples, also of a window and of a hop
 MAX_SAMPLE_RATE = 768_000  # Hz
 MAX_DELTA_WIDTH = 999  # frames
-MAX_PROCESSES = 1024  # and threads
 PREDICTIONS = ("none", "lpc")
 CLASSES = ("codes", "differences", "both")
 MAX_PREDICTION_ORDER = 64
-OPTIMIZERS = ("adam", "adamw", "muon")
-SCHEDULES = ("constant", "linear", "cosine", "step")
-PRECISIONS = ("float32", "bfloat16")  # of training
+SPLIT_BY = ("utterance", "speaker")
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,11 @@ class FeatureSettings:
 
     def __post_init__(self):
         for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "n_mfcc"):
-            _at_least(1, "features", name, getattr(self, name))
+            at_least(1, "features", name, getattr(self, name))
         for name in ("n_fft", "win_length", "hop_length", "n_mels"):
-            _at_most(MAX_FFT, "features", name, getattr(self, name))
-        _at_most(MAX_SAMPLE_RATE, "features", "sample_rate", self.sample_rate)
-        _at_most(MAX_DELTA_WIDTH, "features", "delta_width", self.delta_width)
+            at_most(MAX_FFT, "features", name, getattr(self, name))
+        at_most(MAX_SAMPLE_RATE, "features", "sample_rate", self.sample_rate)
+        at_most(MAX_DELTA_WIDTH, "features", "delta_width", self.delta_width)
         if self.n_fft % 2:
             # Centring pads n_fft // 2 on each side: an odd n_fft loses a frame at multiples of the hop.
             raise UserError(f"features.n_fft is {self.n_fft}; it must be even, for example {self.n_fft + 1}.")
@@ -59,10 +57,10 @@ class FeatureSettings:
             raise UserError(f"features.win_length is {self.win_length}; it cannot exceed features.n_fft, {self.n_fft}.")
         if self.n_mfcc > self.n_mels:
             raise UserError(f"features.n_mfcc is {self.n_mfcc}; it cannot exceed features.n_mels, {self.n_mels}.")
-        _one_of(DELTA_ORDERS, "features", "delta_order", self.delta_order)
+        one_of(DELTA_ORDERS, "features", "delta_order", self.delta_order)
         if self.delta_width < 3 or self.delta_width % 2 == 0:
             raise UserError(f"features.delta_width is {self.delta_width}; it must be an odd number, at least 3.")
-        _one_of(BACKENDS, "features", "backend", self.backend)
+        one_of(BACKENDS, "features", "backend", self.backend)
         # A mel filter between two bins of the spectrum is always 0. The lowest filter starts at 0 Hz and is the
         # narrowest, so if it holds a bin, they all do.
         narrowest = mel_to_hz(2 * hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
@@ -93,7 +91,7 @@ class TrackingSettings:
     timeout: float  # seconds to wait for the server before the run continues offline
 
     def __post_init__(self):
-        _one_of(TRACKING_MODES, "tracking", "mode", self.mode)
+        one_of(TRACKING_MODES, "tracking", "mode", self.mode)
         for name, most in MAX_CHARACTERS.items():
             for text in self.tags if name == "tags" else filter(None, [getattr(self, name)]):
                 if not 1 <= len(text) <= most:
@@ -121,8 +119,8 @@ class UpsamplingSettings:
     frame_whitening: bool  # the first of them begins by whitening the frames, and what the last one gives is centred
 
     def __post_init__(self):
-        _at_least(1, "upsampling", "channels", self.channels)
-        _at_least(1, "upsampling", "frame_kernel_size", self.frame_kernel_size)
+        at_least(1, "upsampling", "channels", self.channels)
+        at_least(1, "upsampling", "frame_kernel_size", self.frame_kernel_size)
         if min(self.frame_channels, default=1) < 1:
             raise UserError(f"upsampling.frame_channels is {list(self.frame_channels)}; it takes numbers from 1 on.")
         if not self.strides or min(self.strides) < 1:
@@ -172,14 +170,14 @@ class WavenetSettings:
                 f"{QUANTIZATION_CHANNELS[0]} to {QUANTIZATION_CHANNELS[-1]}."
             )
         for name in ("residual_channels", "gate_channels", "skip_channels", "post_channels"):
-            _at_least(1, "wavenet", name, getattr(self, name))
+            at_least(1, "wavenet", name, getattr(self, name))
         for name in ("blocks", "layers_per_block"):
-            _at_least(1, "wavenet", name, getattr(self, name))
-        _at_least(2, "wavenet", "kernel_size", self.kernel_size)
-        _one_of(PREDICTIONS, "wavenet", "prediction", self.prediction)
-        _at_least(1, "wavenet", "prediction_order", self.prediction_order)
-        _at_most(MAX_PREDICTION_ORDER, "wavenet", "prediction_order", self.prediction_order)
-        _one_of(CLASSES, "wavenet", "classes", self.classes)
+            at_least(1, "wavenet", name, getattr(self, name))
+        at_least(2, "wavenet", "kernel_size", self.kernel_size)
+        one_of(PREDICTIONS, "wavenet", "prediction", self.prediction)
+        at_least(1, "wavenet", "prediction_order", self.prediction_order)
+        at_most(MAX_PREDICTION_ORDER, "wavenet", "prediction_order", self.prediction_order)
+        one_of(CLASSES, "wavenet", "classes", self.classes)
         if self.classes != "codes" and self.prediction == "none":
             raise UserError(
                 f"wavenet.classes is {self.classes}, but wavenet.prediction is none, so there is nothing to differ "
@@ -205,99 +203,29 @@ class WindowSettings:
     batch_size: int  # windows in a step
 
     def __post_init__(self):
-        _at_least(1, "window", "samples", self.samples)
-        _at_least(1, "window", "batch_size", self.batch_size)
+        at_least(1, "window", "samples", self.samples)
+        at_least(1, "window", "batch_size", self.batch_size)
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The audio to train on."""
+    """The audio, and which parts of it are held out of training."""
 
     root: tuple[str, ...]  # one folder, one manifest (speaker TAB path) or any number of audio files
     seconds: float | None  # only this much of it, from its start; null: all
     prepared: str  # the folder for prepared corpora
-
-
-@dataclass(frozen=True)
-class OptimSettings:
-    """How the weights move."""
-
-    optimizer: str  # "adam", "adamw" or "muon"
-    learning_rate: float  # the peak; with muon, of everything but the network's matrices
-    muon_learning_rate: float  # "muon" alone: the peak of the matrices, which rises and falls with the other
-    muon_momentum: float
-    betas: tuple[float, float]
-    weight_decay: float
-    schedule: str  # "constant", "linear", "cosine" or "step"
-    warmup_steps: int  # of a linear rise from 0, before any schedule
-    decay_steps: int  # the step at which linear and cosine have reached the floor
-    floor: float  # that floor, as a fraction of the peak
-    milestones: tuple[int, ...]  # "step" alone: the steps at which the rate changes ...
-    milestone_factors: tuple[float, ...]  # ... and the fraction of the peak from each of them on
-    clip_grad_norm: float | None  # null: gradients are not clipped
-    ema_decay: float  # of the averaged weights that are evaluated; 0: the weights themselves are
+    valid: float  # fraction held out for validation
+    test: float  # fraction held out for tests
+    split_by: str  # "utterance" or "speaker": what is in one part as a whole
+    split_seed: int
 
     def __post_init__(self):
-        _one_of(OPTIMIZERS, "optim", "optimizer", self.optimizer)
-        _one_of(SCHEDULES, "optim", "schedule", self.schedule)
-        if self.schedule in ("linear", "cosine") and self.decay_steps <= self.warmup_steps:
+        one_of(SPLIT_BY, "data", "split_by", self.split_by)
+        if self.valid + self.test >= 1:
             raise UserError(
-                f"optim.decay_steps is {self.decay_steps}, but optim.warmup_steps is {self.warmup_steps}; "
-                "the decay must end after the warm-up."
+                f"data.valid is {self.valid} and data.test {self.test}; together they must be less than 1, so that "
+                "something is left to train on."
             )
-        if len(self.milestones) != len(self.milestone_factors):
-            raise UserError(
-                f"optim.milestones has {len(self.milestones)} entries and optim.milestone_factors "
-                f"{len(self.milestone_factors)}; every milestone needs its factor."
-            )
-        if list(self.milestones) != sorted(self.milestones):
-            raise UserError(f"optim.milestones is {list(self.milestones)}; the steps must ascend.")
-        if max(self.betas) >= 1:
-            raise UserError(f"optim.betas is {list(self.betas)}; both must be less than 1.")
-        if self.muon_momentum >= 1:
-            raise UserError(f"optim.muon_momentum is {self.muon_momentum}; it must be less than 1.")
-        if self.optimizer == "muon" and not self.learning_rate:
-            raise UserError("optim.learning_rate is 0; with optim.optimizer=muon it must be above 0.")
-        if self.floor > 1:
-            raise UserError(f"optim.floor is {self.floor}; it is a fraction of optim.learning_rate, at most 1.")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"optim.ema_decay is {self.ema_decay}; it must be at least 0 and less than 1.")
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Logging, evaluation, checkpoints and stopping. An interval of 0 disables what it is for."""
-
-    seed: int  # of weights, windows and jitter
-    steps: int  # at most
-    stop_at_zero: bool  # end as soon as a whole pass finds no wrong sample
-    log_interval: int  # steps between two rows of metrics
-    gradient_metrics: bool  # mfcc_grad_* and update_ratio_*, at every logged step
-    evaluate_interval: int  # steps between two teacher-forced passes over everything
-    evaluate_below: float  # such a pass is made only once the training error is below this
-    return_to_best: float | None  # times the loss at the best pass, above which training returns to it; null: never
-    sample_interval: int  # steps between two audio samples
-    sample_utterances: int  # utterances, from the first on, that are generated then
-    sample_seconds: float  # at most, of each of them
-    checkpoint_interval: int  # steps
-    accumulation: int  # parts that a step's windows are computed in, one after the other
-    workers: int  # processes that prepare batches; 0: the main one does
-    threads: int  # of torch; 0: as many as torch takes by itself
-    device: str  # "auto", "cpu", "cuda", ...
-    precision: str | None  # one of PRECISIONS; null: bfloat16 on a GPU that has it, float32 elsewhere
-    compile: bool | None  # by torch.compile; null: on a GPU, where a compiler is found
-    max_bad_steps: int  # non-finite steps in a row that are skipped before training ends with an error
-
-    def __post_init__(self):
-        _at_least(1, "train", "accumulation", self.accumulation)
-        _at_most(MAX_PROCESSES, "train", "workers", self.workers)
-        _at_most(MAX_PROCESSES, "train", "threads", self.threads)
-        if self.return_to_best is not None and self.return_to_best <= 1:
-            raise UserError(
-                f"train.return_to_best is {self.return_to_best}; it is a factor above 1, or null to never return."
-            )
-        if self.precision is not None:
-            _one_of(PRECISIONS, "train", "precision", self.precision)
 
 
 @dataclass(frozen=True)
@@ -319,18 +247,9 @@ class Settings:
                 f"train.accumulation is {self.train.accumulation}, but window.batch_size is {self.window.batch_size}; "
                 "each part of a step needs a window, so it must be at most that."
             )
-
-
-def _at_least(least: int, group: str, name: str, value: int) -> None:
-    if value < least:
-        raise UserError(f"{group}.{name} is {value}; it must be at least {least}.")
-
-
-def _at_most(most: int, group: str, name: str, value: int) -> None:
-    if value > most:
-        raise UserError(f"{group}.{name} is {value}; it must be at most {most}.")
-
-
-def _one_of(known: tuple[Any, ...], group: str, name: str, value: Any) -> None:
-    if value not in known:
-        raise UserError(f"{group}.{name} is {value}; there are {', '.join(map(str, known))}.")
+        if self.data.split_by == "speaker" and self.data.valid + self.data.test and self.wavenet.speaker_channels:
+            raise UserError(
+                "data.split_by=speaker holds out speakers, but a network that is conditioned on the speaker "
+                f"(wavenet.speaker_channels={self.wavenet.speaker_channels}) knows only those that it was trained on; "
+                "data.split_by=utterance or wavenet.speaker_channels=0 would work."
+            )

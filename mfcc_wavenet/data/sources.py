@@ -31,6 +31,7 @@ class Source:
 
     path: Path
     speaker: str
+    id: str  # what the utterance is called in its corpus: its path there, without suffix, with forward slashes
 
 
 def find_sources(root: tuple[str, ...]) -> list[Source]:
@@ -55,7 +56,7 @@ def find_sources(root: tuple[str, ...]) -> list[Source]:
             sources += _folder(path)
         elif path.suffix.lower() in AUDIO_SUFFIXES:
             regular_file(path)
-            sources.append(Source(path, _speaker(path, path.parent)))
+            sources.append(Source(path, _speaker(path, path.parent), _id(Path(name))))
         else:
             sources += _manifest(path)
     return sources
@@ -75,7 +76,7 @@ def _folder(folder: Path) -> list[Source]:
     files = files_below(folder, AUDIO_SUFFIXES, f"data.root={folder}")
     if not files:
         raise UserError(f"data.root={folder}: the folder holds no audio file ({few(sorted(AUDIO_SUFFIXES))}).")
-    return [Source(path, _speaker(path, folder)) for path in files]
+    return [Source(path, _speaker(path, folder), _id(path.relative_to(folder))) for path in files]
 
 
 def _speaker(path: Path, folder: Path) -> str:
@@ -115,8 +116,12 @@ def _manifest(manifest: Path) -> list[Source]:
             raise UserError(f"{manifest}, line {number}: {path} cannot be read ({_reason(error)}).") from error
         if not stat.S_ISREG(mode):
             raise UserError(f"{manifest}, line {number}: {path} is not a file.")
-        sources.append(Source(path, readable(speaker.strip())))
+        sources.append(Source(path, readable(speaker.strip()), _id(Path(name.strip()))))
     return sources
+
+
+def _id(path: Path) -> str:
+    return readable(path.with_suffix("").as_posix())
 
 
 def _expanded(name: str) -> Path:

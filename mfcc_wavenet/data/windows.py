@@ -15,9 +15,9 @@ from jaxtyping import Float32, Int
 from mfcc_wavenet.config.geometry import Geometry, Span, clamped_indices
 from mfcc_wavenet.config.settings import WindowSettings
 from mfcc_wavenet.data.batch import Batch, Position
-from mfcc_wavenet.data.corpus import Corpus
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import silence
+from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.statistics import Statistics
 
 

@@ -10,7 +10,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.audio import read_audio
-from mfcc_wavenet.data.sources import Source, find_sources, readable
+from mfcc_wavenet.data.sources import Source, find_sources
 from mfcc_wavenet.data.windows import Windows
 
 
@@ -35,27 +35,29 @@ def clips(windows: Windows, settings: Settings, count: int, seconds: float) -> l
             f"clip_seconds={seconds}: shorter than one hop of {features.hop_length} samples, {features.sample_rate} of "
             "which are a second."
         )
-    corpus, by_name = windows.corpus, _by_name(settings)
+    corpus, by_id = windows.corpus, _by_id(settings)
     chosen = np.arange(len(corpus)) if count >= len(corpus) else (np.arange(count) + 0.5) * len(corpus) / count
     found = []
     for utterance in chosen.astype(int).tolist():
-        original = _original(windows, utterance, by_name, settings)[:longest]
+        original = _original(windows, utterance, by_id, settings)[:longest]
         found.append(Clip(corpus.names[utterance], windows.speaker_index[utterance], np.clip(original, -1, 1)))
     return found
 
 
-def _by_name(settings: Settings) -> dict[str, list[Source]]:
+def _by_id(settings: Settings) -> dict[str, list[Source]]:
     sources = defaultdict(list)
     for source in find_sources(settings.data.root):
-        sources[readable(source.path.stem)].append(source)
+        sources[source.id].append(source)
     return sources
 
 
-def _original(windows: Windows, utterance: int, by_name: dict[str, list[Source]], settings: Settings) -> np.ndarray:
-    """The audio whose codes the corpus has; where several files share a name, a number may follow it there."""
-    corpus, features, name = windows.corpus, settings.features, windows.corpus.names[utterance]
-    for source in [*by_name.get(name, []), *by_name.get(name.rpartition("-")[0], [])]:
+def _original(windows: Windows, utterance: int, by_id: dict[str, list[Source]], settings: Settings) -> np.ndarray:
+    """The audio whose codes the corpus has; several files of a list may have the same id."""
+    corpus, features = windows.corpus, settings.features
+    for source in by_id.get(corpus.ids[utterance], []):
         audio = read_audio(source.path, features.sample_rate, features.hop_length)[: corpus.lengths[utterance]]
         if np.array_equal(mulaw.encode(audio, corpus.quantization_channels), corpus.codes(utterance)):
             return audio
-    raise UserError(f"The audio of {name} is not in data.root any more as it was when the corpus was prepared.")
+    raise UserError(
+        f"The audio of {corpus.names[utterance]} is not in data.root any more as it was when the corpus was prepared."
+    )

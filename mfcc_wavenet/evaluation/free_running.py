@@ -10,7 +10,8 @@ from tqdm import tqdm
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import decode
-from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.prepared import splits
+from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.generation.generator import Generator
@@ -26,15 +27,16 @@ class Sample(NamedTuple):
     generated: Float32[np.ndarray, " samples"]
 
 
-def corpus_windows(checkpoint: Checkpoint, processes: Alone = ALONE) -> Windows:
-    """The corpus of the checkpoint's settings, normalised and indexed as its model expects.
+def corpus_windows(checkpoint: Checkpoint, processes: Alone = ALONE, part: str = splits.TRAIN) -> Windows:
+    """That part of the corpus of the checkpoint's settings, normalised and indexed as its model expects.
 
-    processes: that open the same one, once the first of them has prepared it.
+    processes: that open the same one, once the first of them has prepared it. UserError where the part is empty.
     """
     settings = checkpoint.settings
     corpus = processes.open_corpus(
         lambda: prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
     )
+    corpus = splits.part(corpus, settings.data, part)
     speakers = checkpoint.speakers if settings.wavenet.speaker_channels else None
     statistics = checkpoint.statistics
     linear_prediction = LinearPrediction.of(settings.features, settings.wavenet, statistics)

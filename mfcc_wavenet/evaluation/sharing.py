@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from mfcc_wavenet.data.corpus import Corpus
+from mfcc_wavenet.data.prepared.corpus import Corpus
 
 T = TypeVar("T")
 

@@ -31,8 +31,8 @@ def measure(
 ) -> dict[str, float | int | None]:
     """Teacher-forced error and likelihood on a corpus, and how many samples of it the model reproduces.
 
-    processes: that share the utterances, and of which each gets the same result. windows: of the corpus; None: of that
-    in the checkpoint's settings.
+    processes: that share the utterances, and of which each gets the same result. windows: of the corpus; None: of the
+    training part of that in the checkpoint's settings.
     """
     started = time.perf_counter()
     windows = windows or corpus_windows(checkpoint, processes)

@@ -207,7 +207,8 @@ def _from_3_to_4(content: dict[str, Any]) -> None:
 
 
 def _from_4_to_5(content: dict[str, Any]) -> None:
-    """What was done before there were others: greedy generation."""
+    """New settings: what was done before they could be set. Generation was greedy."""
+    content["settings"]["data"] |= {"valid": 0.0, "test": 0.0, "split_by": "utterance", "split_seed": 0}
     content["temperature"] = 0.0
 
 

@@ -20,7 +20,8 @@ from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import refuse_too_large, sizes, training_bytes, windows_at_once
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
-from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.prepared import splits
+from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.free_running import Sample, first_utterances
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced
@@ -88,8 +89,9 @@ class Chassis:
             torch.set_num_threads(settings.train.threads)
         torch.manual_seed(settings.train.seed)
         channels = settings.wavenet.quantization_channels
-        self.corpus = ranks.open_corpus(lambda: prepare(settings.data, settings.features, channels))
-        self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(self.corpus.speakers)))
+        corpus = ranks.open_corpus(lambda: prepare(settings.data, settings.features, channels))
+        self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(corpus.speakers)))
+        self.corpus = splits.parts(corpus, settings.data, settings.features.sample_rate)[splits.TRAIN]
         self.statistics = checkpoint.statistics if checkpoint else self.corpus.statistics
         speakers = self.speakers if settings.wavenet.speaker_channels else None
         prediction = LinearPrediction.of(settings.features, settings.wavenet, self.statistics)

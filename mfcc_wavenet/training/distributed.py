@@ -24,7 +24,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.parse import first_difference
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.data.batch import Batch, Position
-from mfcc_wavenet.data.corpus import Corpus
+from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import Alone
 from mfcc_wavenet.models.base import Model, Predictions

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn, optim
 
-from mfcc_wavenet.config.settings import OptimSettings
+from mfcc_wavenet.config.training_settings import OptimSettings
 
 ITERATIONS = 5
 # Of the polynomial that is iterated: Jordan et al. chose those that lift small singular values fastest.

@@ -3,7 +3,7 @@
 import math
 import sys
 
-from mfcc_wavenet.config.settings import OptimSettings
+from mfcc_wavenet.config.training_settings import OptimSettings
 
 
 def learning_rate(settings: OptimSettings, step: int) -> float:

@@ -13,11 +13,12 @@ from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.parse import near, parse, parse_group, plain
-from mfcc_wavenet.config.settings import OptimSettings, TrackingSettings, UpsamplingSettings
+from mfcc_wavenet.config.settings import TrackingSettings, UpsamplingSettings
+from mfcc_wavenet.config.training_settings import OptimSettings
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
 DEFAULTS = plain(compose_settings())
-COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker")) | {
+COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker", "split")) | {
     "mode": "train",
     "runs": "runs",
     "restart": False,

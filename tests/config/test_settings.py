@@ -159,3 +159,22 @@ def test_a_step_has_a_window_for_each_part():
         compose_settings("window.batch_size=3", "train.accumulation=4")
     with pytest.raises(UserError, match=r"train.accumulation is 0; it must be at least 1"):
         compose_settings("train.accumulation=0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"valid": 0.5, "test": 0.5}, ["data.valid is 0.5", "data.test 0.5", "less than 1"]),
+        ({"split_by": "chapter"}, ["data.split_by is chapter; there are utterance, speaker."]),
+    ],
+)
+def test_data(changes, words):
+    sentence = refused("data", changes)
+    assert all(word in sentence for word in words)
+
+
+def test_held_out_speakers_are_not_for_a_network_that_knows_its_speakers():
+    """It has no embedding for them; without fractions nobody is held out."""
+    settings = compose_settings("wavenet.speaker_channels=8", "data.split_by=speaker")
+    with pytest.raises(UserError, match=r"data\.split_by=speaker holds out speakers.*speaker_channels=8\).*would work"):
+        replace(settings, data=replace(settings.data, test=0.1))

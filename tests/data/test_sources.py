@@ -24,7 +24,10 @@ def test_a_list_of_files_keeps_its_order(tmp_path):
     """Their speaker is the folder that they lie in."""
     audio = folder_of(tmp_path, "z/one.wav", "a/two.wav")
     files = (str(audio / "z/one.wav"), str(audio / "a/two.wav"))
-    assert find_sources(files) == [Source(Path(files[0]), "z"), Source(Path(files[1]), "a")]
+    assert find_sources(files) == [
+        Source(Path(files[0]), "z", files[0][:-4]),
+        Source(Path(files[1]), "a", files[1][:-4]),
+    ]
 
 
 def test_a_manifest_names_speakers_freely(tmp_path):
@@ -38,7 +41,7 @@ def test_a_manifest_names_speakers_freely(tmp_path):
 
 def test_the_demonstration_corpus_comes_with_the_package():
     """Wherever one stands."""
-    assert find_sources(("package:demo",)) == [Source(path, "demo") for path in SENTENCES]
+    assert find_sources(("package:demo",)) == [Source(path, "demo", path.stem) for path in SENTENCES]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ def test_folders_with_names_that_are_not_text(tmp_path):
     audio = folder_of(tmp_path, "a/1.wav")
     os.rename(audio / "a", os.fsencode(audio) + b"/J\xf6rg")
     (source,) = find_sources((str(audio),))
-    assert source == Source(Path(os.fsdecode(os.fsencode(audio) + b"/J\xf6rg/1.wav")), "J\ufffdrg")
+    assert source == Source(Path(os.fsdecode(os.fsencode(audio) + b"/J\xf6rg/1.wav")), "J\ufffdrg", "J\ufffdrg/1")
     corpus = prepare_from(tmp_path, audio)
     assert corpus.speakers == ["J\ufffdrg"] and corpus.names == ["1"]
 
@@ -191,7 +194,7 @@ def test_a_manifest_of_an_editor_that_marks_its_byte_order(tmp_path):
     """The mark is not part of the first speaker."""
     audio = folder_of(tmp_path, "1.wav")
     (audio / "manifest.tsv").write_bytes("anna\t1.wav\r\n".encode("utf-8-sig"))
-    assert find_sources((str(audio / "manifest.tsv"),)) == [Source(audio / "1.wav", "anna")]
+    assert find_sources((str(audio / "manifest.tsv"),)) == [Source(audio / "1.wav", "anna", "1")]
 
 
 def test_home_is_expanded_in_a_manifest(tmp_path, monkeypatch):

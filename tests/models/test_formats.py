@@ -71,15 +71,17 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
     assert loaded.model().upsampling.frame_mean.shape == mean.shape
 
 
-def test_a_checkpoint_of_format_4_is_greedy(tmp_path):
-    """It knew no temperature."""
+def test_a_checkpoint_of_format_4_loads(tmp_path):
+    """It held nothing out, and knew no temperature, which is kept from then on."""
     path = tmp_path / "checkpoint.pt"
     save(path, replace(checkpoint(), temperature=0.7))
     assert load(path).temperature == 0.7
     content = content_of(path) | {"format": f"{MARK} 4"}
     del content["temperature"]
+    for name in ("valid", "test", "split_by", "split_seed"):
+        del content["settings"]["data"][name]
     torch.save(content, path)
-    assert load(path).temperature == 0
+    assert load(path).settings == checkpoint().settings and load(path).temperature == 0
 
 
 @pytest.mark.parametrize("temperature", [-1.0, float("nan"), "hot", None])

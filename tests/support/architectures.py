@@ -17,19 +17,19 @@ from hypothesis import settings
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import (
     CLASSES,
-    DataSettings,
     FeatureSettings,
     UpsamplingSettings,
     WavenetSettings,
     WindowSettings,
 )
-from mfcc_wavenet.data.corpus import Corpus
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import decode, encode, silence
-from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.prepared.corpus import Corpus
+from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.sources import PACKAGE
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+from support.corpora import data_settings
 
 FEATURES = FeatureSettings(
     sample_rate=16000,
@@ -145,8 +145,7 @@ def corpus(quantization_channels: int = 300, lengths: tuple[int, ...] = LENGTHS)
         soundfile.write(folder / f"{number}.wav", audio[start:stop], rate)
         rows.append(f"{SPEAKERS[number % len(SPEAKERS)]}\t{number}.wav")
     (folder / "manifest.tsv").write_text("\n".join(rows))
-    data = DataSettings(root=(str(folder / "manifest.tsv"),), seconds=None, prepared=str(folder / "prepared"))
-    return prepare(data, FEATURES, quantization_channels)
+    return prepare(data_settings(folder, folder / "manifest.tsv"), FEATURES, quantization_channels)
 
 
 def windows(architecture: Architecture, seed: int = 0, lengths: tuple[int, ...] = LENGTHS) -> Windows:

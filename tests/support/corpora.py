@@ -10,12 +10,13 @@ import soundfile
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import DataSettings
-from mfcc_wavenet.data.corpus import Corpus
-from mfcc_wavenet.data.prepare import prepare
+from mfcc_wavenet.data.prepared.corpus import Corpus
+from mfcc_wavenet.data.prepared.prepare import prepare
 from support.settings import DEMO, compose_settings
 
 SENTENCES = sorted(DEMO.glob("*.flac"))
-FEATURES = compose_settings().features
+DEFAULTS = compose_settings()
+FEATURES = DEFAULTS.features
 RATE, HOP = FEATURES.sample_rate, FEATURES.hop_length
 
 
@@ -33,9 +34,14 @@ def folder_of(tmp_path: Path, *names: str) -> Path:
     return tmp_path / "audio"
 
 
+def data_settings(folder: Path, *root, **changes) -> DataSettings:
+    """Those of audio that is prepared in folder/prepared; changes: of the settings by default."""
+    names = tuple(str(name) for name in root)
+    return replace(DEFAULTS.data, root=names, prepared=str(folder / "prepared"), **changes)
+
+
 def prepare_from(tmp_path: Path, *root, seconds=None, channels=256, **changes) -> Corpus:
-    data = DataSettings(tuple(str(name) for name in root), seconds, str(tmp_path / "prepared"))
-    return prepare(data, replace(FEATURES, **changes), channels)
+    return prepare(data_settings(tmp_path, *root, seconds=seconds), replace(FEATURES, **changes), channels)
 
 
 def refused(action, *arguments, **options) -> str:

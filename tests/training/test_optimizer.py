@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.settings import compose_settings
 
-from mfcc_wavenet.config.settings import OPTIMIZERS
+from mfcc_wavenet.config.training_settings import OPTIMIZERS
 from mfcc_wavenet.training.optimizer import CLASSES, make_optimizer, orthogonalised, take_step, update_average
 
 RATE = 0.5

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.settings import compose_settings
 
-from mfcc_wavenet.config.settings import SCHEDULES
+from mfcc_wavenet.config.training_settings import SCHEDULES
 from mfcc_wavenet.training.schedule import learning_rate
 
 PEAK = 0.5

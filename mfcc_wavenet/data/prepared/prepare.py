@@ -22,13 +22,13 @@ from mfcc_wavenet.config.files import owned
 from mfcc_wavenet.config.settings import DataSettings, FeatureSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.audio import read_audio
-from mfcc_wavenet.data.corpus import CODES, FRAMES, INDEX, Corpus
 from mfcc_wavenet.data.mfcc import features
+from mfcc_wavenet.data.prepared.corpus import CODES, FRAMES, INDEX, Corpus
 from mfcc_wavenet.data.sources import Source, few, find_sources, readable
 
 CLIPPED_PEAK = 1.1  # resampling and lossy codecs exceed full scale by less, and nobody hears that
 LEAST_HOURS = 0.05  # that are given in hours, not in seconds
-FORMAT = 2  # of the prepared folder; raise it when the layout or the meaning of its files changes
+FORMAT = 3  # of the prepared folder; raise it when the layout or the meaning of its files changes
 
 
 def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> Corpus:
@@ -65,7 +65,14 @@ def speaker_hours(corpus: Corpus, sample_rate: int) -> str:
     return f"{speakers}, {_duration(corpus.samples / sample_rate)}: {each}"
 
 
+def size(corpus: Corpus, sample_rate: int) -> str:
+    """Of a corpus or a part of one, in words: "7 utterances, 20.1 s"."""
+    utterances = "1 utterance" if len(corpus) == 1 else f"{len(corpus):,} utterances"
+    return f"{utterances}, {_duration(corpus.samples / sample_rate)}"
+
+
 def _duration(seconds: float) -> str:
+    """In hours where that is a few minutes or more: "0.2 h", "24.7 s"."""
     return f"{seconds / 3600:,.1f} h" if seconds >= LEAST_HOURS * 3600 else f"{seconds:.1f} s"
 
 
@@ -123,7 +130,11 @@ def _utterances(
 
 
 def _key(sources: list[Source], data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> str:
-    files = [(str(s.path.resolve()), s.speaker, s.path.stat().st_size, s.path.stat().st_mtime_ns) for s in sources]
+    stats = [source.path.stat() for source in sources]
+    files = [
+        (str(source.path.resolve()), source.id, source.speaker, of_file.st_size, of_file.st_mtime_ns)
+        for source, of_file in zip(sources, stats)
+    ]
     recipe = [FORMAT, files, data.seconds, asdict(front_end), quantization_channels]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
@@ -133,7 +144,8 @@ def _write(
 ):
     """Codes, frames and the index. The arrays grow on disk, so the corpus may be larger than memory."""
     silence = mulaw.silence(quantization_channels)
-    index = {"quantization_channels": quantization_channels, "names": [], "speakers": [], "samples": [], "frames": []}
+    index = {"quantization_channels": quantization_channels}
+    index |= {name: [] for name in ("names", "ids", "speakers", "samples", "frames")}
     digest = hashlib.sha256()
     taken: dict[str, int] = {}
     silent, loud = [], {}
@@ -149,6 +161,7 @@ def _write(
                 file.write(array.tobytes())
                 digest.update(array.tobytes())
             index["names"].append(_unique(source.path.stem, taken))
+            index["ids"].append(source.id)
             index["speakers"].append(source.speaker)
             index["samples"].append(len(codes))
             index["frames"].append(len(frames))

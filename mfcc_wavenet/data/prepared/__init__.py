@@ -1,0 +1,1 @@
+"""Corpora that are prepared: made once, opened memory-mapped, and split."""
