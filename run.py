@@ -90,7 +90,8 @@ def run(composed: DictConfig) -> None:
     if command.mode == "generate":
         return files.convert(path, modes.with_settings(checkpoint, settings), command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
-    modes.evaluate(path, checkpoint, settings, label, output, command.split)
+    tracked = any(key.partition(".")[0] == "tracking" for key in overridden)
+    modes.evaluate(path, checkpoint, settings, label, output, command, tracked)
 
 
 def checkpoint_path(given: str, runs: Path) -> Path:

@@ -8,15 +8,27 @@ from pathlib import Path
 
 import torch
 
+from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import BEST, CHECKPOINT, RESULTS, identities, owned, refuse_overwriting, write_json
+from mfcc_wavenet.config.files import (
+    BEST,
+    CHECKPOINT,
+    CLIPS,
+    RESULTS,
+    identities,
+    owned,
+    refuse_overwriting,
+    write_json,
+)
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import sizes
 from mfcc_wavenet.data.prepared import splits
 from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.prepared.prepare import size
+from mfcc_wavenet.evaluation.clips import clips
 from mfcc_wavenet.evaluation.free_running import corpus_windows
+from mfcc_wavenet.evaluation.held_out import quality
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -83,15 +95,19 @@ def _refuse_another_run(settings: Settings, begun: Checkpoint, folder: Path) -> 
 
 
 def evaluate(
-    path: Path, checkpoint: Checkpoint, settings: Settings, experiment: str | None, output: Path, split: str | None
-) -> dict:
+    path: Path, checkpoint: Checkpoint, settings: Settings, experiment: str | None, output: Path, command: Command,
+    tracked: bool = False,
+) -> dict:  # fmt: skip
     """Measures a checkpoint on a corpus; prints one line of JSON and writes the same to output.
 
-    settings: the checkpoint's, with what is to be different of them. split: a part of their corpus or "all". None: of
-    the corpus that the model was trained on, what is held out for tests, else for validation, else all of it; all of
-    another corpus. A line on stderr says which part is measured, and how much of it the model was trained on.
+    settings: the checkpoint's, with what is to be different of them. command: which split, a part of their corpus or
+    "all", and how many clips of it are generated and measured, and how. No split: of the corpus that the model was
+    trained on, what is held out for tests, else for validation, else all of it; all of another corpus. stderr says
+    which part is measured and how much of it the model was trained on, and has the table of the clips. tracked: a W&B
+    run has all of it, and the sounds.
     """
     refuse_overwriting(output, identities([path]))
+    split, sampling = command.split, command.sampling(checkpoint.temperature)
     if split is not None and split not in (*splits.PARTS, splits.ALL):
         raise UserError(f"split={split} is not a part; there are {', '.join(splits.PARTS)} and {splits.ALL}.")
     with joined("cpu") as ranks:
@@ -110,15 +126,27 @@ def evaluate(
             "checkpoint": str(path),
             "checkpoint_sha256": checkpoints.digest(path),
         }
+        found = None
+        if command.clips and measured["reproduced"] != measured["samples"]:
+            chosen = clips(windows, checkpoint.settings, command.clips, command.clip_seconds)
+            found = quality(checkpoint, chosen, sampling, ranks)
+            measured["quality"] = found.results()
     if not ranks.leads:
         return measured
     print(json.dumps(measured))
     try:
+        if found:
+            print(found.table(), file=sys.stderr)
+            found.save(output.with_name(CLIPS.format(output.stem)))
         write_json(output, measured)
     except OSError as error:
         raise UserError(
             f"output={output} could not be written ({error.strerror}); the line above says it all."
         ) from error
+    if tracked:
+        from mfcc_wavenet.runs.evaluation import log_evaluation  # takes a second, as above
+
+        log_evaluation(checkpoint.settings, output.stem, measured, found.rows() if found else [])
     return measured
 
 

@@ -46,16 +46,18 @@ class Command:
     input: str | None
     output: str | None
     speaker: str | None
-    temperature: float
+    temperature: float | None  # None: the checkpoint's
     top_k: int
     sampling_seed: int
     device: str  # that generates
+    clips: int  # utterances that are generated and measured
+    clip_seconds: float  # at most, of each of them
     weights: str  # of a pinned checkpoint: one of WEIGHTS
 
-    @property
-    def sampling(self) -> Sampling:
-        """UserError where a value is out of its range."""
-        return Sampling(self.temperature, self.top_k, self.sampling_seed)
+    def sampling(self, temperature: float) -> Sampling:
+        """temperature: the checkpoint's. UserError where a value is out of its range."""
+        given = temperature if self.temperature is None else self.temperature
+        return Sampling(given, self.top_k, self.sampling_seed)
 
 
 def _is_number(value: Any) -> bool:

@@ -20,10 +20,12 @@ USED_BY = {  # the modes that make use of a value at the top of conf/config.yaml
     "input": ("generate",),
     "output": ("evaluate", "generate", "pin"),
     "speaker": ("generate",),
-    "temperature": ("generate",),
-    "top_k": ("generate",),
-    "sampling_seed": ("generate",),
+    "temperature": ("generate", "evaluate", "pin"),
+    "top_k": ("generate", "evaluate"),
+    "sampling_seed": ("generate", "evaluate", "pin"),
     "device": ("generate",),
+    "clips": ("evaluate", "pin"),
+    "clip_seconds": ("evaluate", "pin"),
     "weights": ("pin",),
 }
 

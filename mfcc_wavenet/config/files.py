@@ -24,6 +24,9 @@ RESULTS = "results.json"  # written last: the run is finished
 CONFIG = "config.yaml"  # all settings of the run
 HISTORY = "history.jsonl"  # what was logged, one row per line, for whoever watches the run
 
+# Of an evaluation, whose results are in a file of that stem: the folder of its clips, and a clip as each system has it.
+CLIPS, CLIP = "{}.clips", "{}.{}.flac"
+
 UNFINISHED = ".{}.unfinished"  # a file while it is written
 
 MAX_NAME_BYTES = 120  # of a folder; file systems take 255

@@ -36,7 +36,7 @@ def convert(path: Path, checkpoint: Checkpoint, command: Command) -> None:
 
     Raises UserError, after everything else is done, if an input failed.
     """
-    sampling = command.sampling
+    sampling = command.sampling(checkpoint.temperature)
     folder = Path(command.output or "inverted").expanduser()
     inputs = find_inputs(command.input, folder)
     inverter = Inverter(checkpoint, command.device)

@@ -31,7 +31,7 @@ MfccFrame = Annotated[Any, "n_mfcc"]
 Wav = Annotated[Any, "samples"]
 Name = Annotated[Any, str | None]
 Whole = Annotated[Any, int]
-Real = Annotated[Any, float]
+Temperature = Annotated[Any, float | None]
 Lengths = Annotated[Any, int | None | list[int | None]]
 
 # Frames of a stream after which its front end is looked at again: patterns show from MIN_FRAMES on, others later.
@@ -45,7 +45,8 @@ class Inverter:
     """A trained model, ready to turn MFCCs, as librosa.feature.mfcc returns them, into audio.
 
     Deltas and normalisation are added inside. Greedy inversion (temperature 0) of audio that the model was trained on
-    to zero error reproduces that audio: its mu-law codes, bit for bit.
+    to zero error reproduces that audio: its mu-law codes, bit for bit. A model of speech in general sounds best at its
+    own temperature, which is the default.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu"):
@@ -56,6 +57,7 @@ class Inverter:
         self.settings = checkpoint.settings
         self.speakers = checkpoint.speakers
         self.statistics = checkpoint.statistics
+        self.temperature = checkpoint.temperature
         model = checkpoint.model()
         self.geometry = model.geometry
         linear_prediction = LinearPrediction.of(self.settings.features, self.settings.wavenet, self.statistics)
@@ -111,7 +113,7 @@ class Inverter:
         *,
         samples: Lengths = None,
         speaker: Name = None,
-        temperature: Real = 0.0,
+        temperature: Temperature = None,
         top_k: Whole = 0,
         seed: Whole = 0,
     ) -> Audio | list[Audio]:
@@ -130,7 +132,7 @@ class Inverter:
         *,
         samples: Lengths = None,
         speaker: Name = None,
-        temperature: Real = 0.0,
+        temperature: Temperature = None,
         top_k: Whole = 0,
         seed: Whole = 0,
         check_front_end: bool = True,
@@ -143,8 +145,9 @@ class Inverter:
         samples: the length in samples, of all or a list with one of each; MFCCs determine it only to a hop, None
         generates all whole hops, and 0 nothing.
         speaker: one of speakers; None is the first. temperature 0 takes the most likely code each time; above, codes
-        are sampled from softmax(logits / temperature), restricted to the top_k most likely ones (0: all). The random
-        numbers of every array start from the seed, so its codes do not depend on what else is in the list.
+        are sampled from softmax(logits / temperature), restricted to the top_k most likely ones (0: all); None is the
+        model's own. The random numbers of every array start from the seed, so its codes do not depend on what else is
+        in the list.
         check_front_end: False for what features() has computed or check() has seen; otherwise other front ends are
         refused, and one line on stderr warns of arrays that are probably of another. progress is
         called with the number of samples that were added, after every block; finished with the index and the codes of
@@ -153,7 +156,7 @@ class Inverter:
         Raises UserError for arrays of another shape, values that are not finite, MFCCs of another front end, lengths
         that do not match the frames, an unknown speaker, and temperature, top_k or seed out of range.
         """
-        sampling = Sampling(temperature, top_k, seed)
+        sampling = self._sampling(temperature, top_k, seed)
         several = is_several(mfcc)
         arrays = [self._checked(array) for array in (mfcc if several else [mfcc])]
         given = lengths_of(samples, len(arrays))
@@ -177,7 +180,7 @@ class Inverter:
         frames: Annotated[Any, "iterable of MfccFrame"],
         *,
         speaker: Name = None,
-        temperature: Real = 0.0,
+        temperature: Temperature = None,
         top_k: Whole = 0,
         seed: Whole = 0,
     ) -> Iterator[Audio]:
@@ -196,7 +199,8 @@ class Inverter:
             frames = iter(frames)
         except TypeError as error:
             raise UserError(f"frames={shown(frames)}: stream() takes frames (n_mfcc,) one by one.") from error
-        state = StreamState(self.generator, [self._speaker_index(speaker)], Sampling(temperature, top_k, seed))
+        sampling = self._sampling(temperature, top_k, seed)
+        state = StreamState(self.generator, [self._speaker_index(speaker)], sampling)
         hop_length = self.geometry.hop_length
         arrived: list[MfccFrame] = []  # without the first ones, which nothing still to come depends on
         dropped = 0  # the number of those
@@ -235,6 +239,9 @@ class Inverter:
         if arrived:
             for end in self.generator.block_ends(state.position, self.geometry.samples_of(dropped + len(arrived))):
                 yield generate(end)
+
+    def _sampling(self, temperature: Any, top_k: Any, seed: Any) -> Sampling:
+        return Sampling(self.temperature if temperature is None else temperature, top_k, seed)
 
     @property
     def _delta_reach(self) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import replacing
 from mfcc_wavenet.config.geometry import Geometry
@@ -38,6 +39,7 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]  # the ones to use: averaged, if averaging is on; float32
     training: dict[str, Any] | None  # None: a pinned checkpoint, which cannot continue training
     corpus: str | None = None  # the digest of the prepared corpus that it was trained on; None: it is not known
+    temperature: float = 0.0  # at which it generates best; 0, greedy, of one for which that was not measured
 
     @property
     def geometry(self) -> Geometry:
@@ -66,6 +68,7 @@ def save(path: Path, checkpoint: Checkpoint, weights: torch.dtype = torch.float3
         "weights": {name: weight.to(weights) for name, weight in checkpoint.weights.items()},
         "training": checkpoint.training,
         "corpus": checkpoint.corpus,
+        "temperature": checkpoint.temperature,
     }
     try:
         with replacing(path) as unfinished, open(unfinished, "wb") as file:
@@ -95,6 +98,7 @@ def load(path: Path) -> Checkpoint:
             weights={name: weight.float() for name, weight in content["weights"].items()},
             training=content["training"],
             corpus=content["corpus"],
+            temperature=Sampling(content["temperature"]).temperature,
         )
     except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -208,10 +212,14 @@ def _from_3_to_4(content: dict[str, Any]) -> None:
 
 
 def _from_4_to_5(content: dict[str, Any]) -> None:
-    """New settings: what was done before they could be set. The corpus is known without the training state, too."""
+    """New settings: what was done before they could be set. The corpus is known without the training state, too.
+
+    Generation was greedy.
+    """
     content["settings"]["data"] |= {"valid": 0.0, "test": 0.0, "split_by": "utterance", "split_seed": 0}
     content["settings"]["train"] |= {"validate_interval": 0, "validate_samples": 320_000, "patience": None}
     content["corpus"] = content["training"] and content["training"].pop("corpus", None)
+    content["temperature"] = 0.0
 
 
 UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5}  # by the format that they start from

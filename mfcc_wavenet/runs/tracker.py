@@ -5,6 +5,7 @@ logged means one warning.
 """
 
 import contextlib
+import io
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 import wandb
 from matplotlib.figure import Figure
+from PIL import Image
 from wandb.errors import UsageError
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
@@ -73,6 +75,7 @@ class Tracker:
         name: str,
         config: dict[str, Any],
         run_id: str | None = None,
+        job_type: str = JOB_TYPE,
     ) -> None:
         if Tracker._current is not None:
             raise RuntimeError(f"The run {Tracker._current.run_id} is still open: finish it first.")
@@ -86,7 +89,7 @@ class Tracker:
             return
         to_be_numbered = hosted_sweep.swept() and not run_id  # by W&B, which does so where no name is given
         named = os.environ.get("WANDB_NAME") or (None if to_be_numbered else name)
-        run = {"name": named, "config": config, "id": self.run_id}
+        run = {"name": named, "config": config, "id": self.run_id, "job_type": job_type}
         try:
             self._run, offline_because = _open(settings, run | {"resume": run_id and "allow"})
         except BaseException:
@@ -134,6 +137,17 @@ class Tracker:
         """Log a figure as a PNG picture."""
         # wandb would draw with pyplot, and fail where nobody imported it.
         self._log(lambda: {name: wandb.Image(plots.drawn(figure))}, step)
+
+    def table(self, name: str, rows: list[dict[str, Any]], sample_rate: int, step: int) -> None:
+        """Log rows of the same keys as a table: sounds (samples,) become players, and PNG files pictures."""
+
+        def cell(value: Any) -> Any:
+            if isinstance(value, bytes):
+                return wandb.Image(Image.open(io.BytesIO(value)))
+            return wandb.Audio(value, sample_rate) if isinstance(value, np.ndarray) else value
+
+        cells = ([cell(value) for value in row.values()] for row in rows)
+        self._log(lambda: {name: wandb.Table(list(rows[0]), list(cells))}, step)
 
     def summarise(self, values: dict[str, Any]) -> None:
         """Set values in the run's summary: its results."""
@@ -270,7 +284,8 @@ def _open(settings: TrackingSettings, run: dict[str, Any]) -> tuple[Any, str | N
     # What is None is left to wandb, which looks for WANDB_* variables and settings files. What it would choose itself
     # where there are none is ours.
     others = wandb.setup().settings
-    run |= {"project": settings.project or others.project or PROJECT, "job_type": others.run_job_type or JOB_TYPE}
+    run |= {"project": settings.project or others.project or PROJECT}
+    run |= {"job_type": others.run_job_type or run["job_type"]}
     run |= {"entity": settings.entity or None, "group": settings.group or None, "tags": settings.tags or None}
     run |= {"dir": _writable(settings.dir), "reinit": "create_new"}  # never a run that somebody else opened
     options = {"init_timeout": settings.timeout, "finish_timeout": FINISH_SECONDS, "finish_timeout_raises": True}

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import librosa
 import numpy as np
@@ -16,8 +17,10 @@ from support.settings import ROOT
 
 from mfcc_wavenet import Inverter
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.experiments import pinned_checkpoint
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.generation.generator import BLOCK_HOPS
+from mfcc_wavenet.models import checkpoint as checkpoints
 
 WAV, RATE = soundfile.read(ROOT / "mfcc_wavenet" / "data" / "demo" / "01_lighthouse.flac", dtype="float32")
 
@@ -52,6 +55,17 @@ def test_a_list_gives_the_codes_of_each_array(inverter, mfcc, sampling):
         assert len(codes) == max(array.shape[1] - 1, 1) * 160
         np.testing.assert_array_equal(one, codes)
         np.testing.assert_array_equal(other, codes)
+
+
+def test_a_checkpoints_temperature_is_the_default(inverter, mfcc):
+    """Of arrays and of streams; 0 is greedy whatever the checkpoint has."""
+    warm = Inverter(replace(checkpoints.load(pinned_checkpoint("baseline")), temperature=0.9))
+    drawn = inverter.invert(mfcc[:, :30], temperature=0.9, seed=2)
+    np.testing.assert_array_equal(warm.invert(mfcc[:, :30], seed=2), drawn)
+    np.testing.assert_array_equal(np.concatenate(list(warm.stream(mfcc[:, :30].T, seed=2))), drawn)
+    greedy = inverter.invert(mfcc[:, :30])
+    np.testing.assert_array_equal(warm.invert(mfcc[:, :30], temperature=0), greedy)
+    assert not np.array_equal(drawn, greedy)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 9, 60])

@@ -27,7 +27,7 @@ def test_the_pinned_checkpoint_of_format_1_loads():
     assert loaded.settings.train.precision == "float32" and not loaded.settings.train.compile
     assert loaded.settings.train.return_to_best is None
     assert loaded.settings.tracking.project is None and loaded.settings.tracking.dir is None
-    assert loaded.training is None
+    assert loaded.training is None and loaded.temperature == 0
     assert loaded.model().geometry.receptive_field == 63
 
 
@@ -77,12 +77,13 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
 
 
 def test_a_checkpoint_of_format_4_loads(tmp_path):
-    """It held nothing out, and had its corpus in its training state."""
+    """It held nothing out, had its corpus in its training state, and knew no temperature."""
     path = tmp_path / "checkpoint.pt"
     for training in (True, False):
-        save(path, checkpoint(training=training))
+        save(path, replace(checkpoint(training=training), temperature=0.7))
+        assert load(path).temperature == 0.7
         content = content_of(path) | {"format": f"{MARK} 4"}
-        del content["corpus"]
+        del content["corpus"], content["temperature"]
         if training:
             content["training"]["corpus"] = "abc"
         for group, names in NEW_IN_5.items():
@@ -91,6 +92,15 @@ def test_a_checkpoint_of_format_4_loads(tmp_path):
         torch.save(content, path)
         loaded = load(path)
         assert loaded.settings == checkpoint().settings and loaded.corpus == ("abc" if training else None)
+        assert loaded.temperature == 0
+
+
+@pytest.mark.parametrize("temperature", [-1.0, float("nan"), "hot", None])
+def test_a_temperature_that_is_none_is_refused(tmp_path, temperature):
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    torch.save(content_of(path) | {"temperature": temperature}, path)
+    assert f"(temperature={temperature}: it must be 0 (greedy) or more, and finite)" in refused(path)
 
 
 def test_a_newer_format_is_refused_by_its_number(tmp_path):
