@@ -26,6 +26,7 @@ HISTORY = "history.jsonl"  # what was logged, one row per line, for whoever watc
 
 # Of an evaluation, whose results are in a file of that stem: the folder of its clips, and a clip as each system has it.
 CLIPS, CLIP = "{}.clips", "{}.{}.flac"
+CLIPS_INDEX = "clips.json"  # in that folder
 
 UNFINISHED = ".{}.unfinished"  # a file while it is written
 

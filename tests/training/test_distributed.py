@@ -15,6 +15,9 @@ from support.ranks import train
 from support.settings import ROOT, SMALL
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.evaluation.clips import clips
+from mfcc_wavenet.evaluation.free_running import corpus_windows
+from mfcc_wavenet.evaluation.held_out import quality
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs import rendezvous
@@ -103,6 +106,15 @@ def test_a_shared_evaluation_is_that_of_one_process_to_the_last_bit(together):
     assert {**found[0], "evaluation_seconds": 0} == {**found[1], "evaluation_seconds": 0}
     alone = measure(checkpoints.load(together / "measured.pt"))
     assert {**found[0], "evaluation_seconds": 0} == {**alone, "evaluation_seconds": 0}
+
+
+def test_clips_that_processes_share_are_those_of_one_process(together):
+    """Three clips on two processes: what is generated, and every mean and interval."""
+    found = json.loads((together / "found.json").read_text())["quality"]
+    measured = checkpoints.load(together / "measured.pt")
+    heard = clips(corpus_windows(measured), measured.settings, 3, 0.2)
+    alone = json.loads(json.dumps(quality(measured, heard, WARM).results()))
+    assert found == [alone, alone] and alone["clips"] == 3 and alone["values"]["ours"]["lsd"]["mean"] > 0
 
 
 @pytest.mark.parametrize(
