@@ -12,6 +12,7 @@ from support.command import QUICK, CommandLine
 from support.corpora import folder_of
 from support.settings import ROOT
 
+from mfcc_wavenet.compare import reader
 from mfcc_wavenet.models import checkpoint as checkpoints
 
 NAMES = [f"{letter}.wav" for letter in "abcdefgh"]
@@ -100,6 +101,8 @@ def test_an_evaluation_is_tracked_where_that_is_asked_for(type_in, trained, monk
     assert done.code == 0, done.err
     (run,) = trained.glob("wandb/offline-run-*")
     assert "tracked" in run.name and list(run.glob("files/media/table/clips*.table.json"))
+    (read,) = reader.read([run])
+    assert read.name == "tracked" and read.results["quality"] == json.loads(done.out)["quality"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from tqdm import tqdm
 
 from mfcc_wavenet.config.command import Sampling
-from mfcc_wavenet.config.files import CLIP, CLIPS_INDEX, file_name, replacing, write_json
+from mfcc_wavenet.config.files import CLIP, CLIPS_INDEX, ORIGINAL, file_name, replacing, write_json
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mfcc import features, mfcc
@@ -81,7 +81,7 @@ class Quality:
         """For each clip, of the original and of every system in turn: "clip", "system", "audio" and the measures."""
         rows = []
         for clip, takes in zip(self.clips, self.takes):
-            for system, take in [("original", Take(clip.original, {})), *takes.items()]:
+            for system, take in [(ORIGINAL, Take(clip.original, {})), *takes.items()]:
                 values = {MEASURES[name].heading: _number(take.values.get(name, math.nan)) for name in self.columns}
                 rows.append({"clip": clip.name, "system": system, "audio": take.wav, **values})
         return rows
