@@ -70,7 +70,7 @@ def run(composed: DictConfig) -> None:
         if command.weights not in WEIGHTS:
             raise UserError(f"weights={command.weights} is not a type; there are {', '.join(WEIGHTS)}.")
         name = BEST if path and path.name == BEST else CHECKPOINT
-        return modes.pin(folder, parse(config) if experiment else None, directory, command.weights, name)
+        return modes.pin(folder, parse(config) if experiment else None, directory, command, name)
     if path and experiment:
         raise UserError("experiment and checkpoint each bring all settings; name only one of them.")
     if command.mode == "train" and path is None:

@@ -26,9 +26,9 @@ from mfcc_wavenet.config.size import sizes
 from mfcc_wavenet.data.prepared import splits
 from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.prepared.prepare import size
-from mfcc_wavenet.evaluation.clips import clips
+from mfcc_wavenet.evaluation.clips import Clip, clips
 from mfcc_wavenet.evaluation.free_running import corpus_windows
-from mfcc_wavenet.evaluation.held_out import quality
+from mfcc_wavenet.evaluation.held_out import best_temperature, quality, temperatures
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -130,7 +130,7 @@ def evaluate(
         if command.clips and measured["reproduced"] != measured["samples"]:
             chosen = clips(windows, checkpoint.settings, command.clips, command.clip_seconds)
             found = quality(checkpoint, chosen, sampling, ranks)
-            measured["quality"] = found.results()
+            measured["quality"] = {"split": split, **found.results()}
     if not ranks.leads:
         return measured
     print(json.dumps(measured))
@@ -169,21 +169,24 @@ def _what_is_measured(checkpoint: Checkpoint, corpus: Corpus, split: str, was_tr
     return f"Measuring split={split}: {size(corpus, rate)}, {known}."
 
 
-def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, name: str = CHECKPOINT) -> None:
+def pin(folder: Path, composed: Settings | None, directory: Path, command: Command, name: str = CHECKPOINT) -> None:
     """Turns the finished run in that folder into a record, its checkpoint measured anew.
 
-    name: of the checkpoint, the last one or that of the best pass; weights: the type that they are stored in.
-    UserError where a run that is exact in float32 is not in that.
+    command: the type that weights are stored in; the temperature to keep, or None for the one that is best on the
+    valid part; and how many clips are generated for that, and to measure a run with errors on what was held out.
+    name: of the checkpoint, the last one or that of the best pass. UserError where a run that is exact in float32 is
+    not in that type.
     """
     if not (folder / RESULTS).is_file():
         raise UserError(f"{folder} holds no finished run ({RESULTS} is missing); train it to its end first.")
-    trained = checkpoints.load(folder / name)
+    trained, weights = checkpoints.load(folder / name), command.weights
     results, pictures = read_results(folder), "*.png"
     if name == BEST:
         results, pictures = results | _results_at_best(trained), "curves.png"  # the others are of the last pass
     records.refuse(folder, trained.settings, composed, directory)  # before minutes of measuring
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
-    checkpoint = replace(trained, weights=stored, training=None)
+    given = command.sampling(trained.temperature).temperature
+    checkpoint = replace(trained, weights=stored, training=None, temperature=given)
     # First: a record is replaced as a whole or not at all.
     windows = corpus_windows(checkpoint, part=results.get("split", splits.TRAIN))
     measured = measure(checkpoint, windows=windows)
@@ -193,6 +196,9 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, 
             f"are wrong (margin {measured['margin']:.2g}; as trained none is wrong, margin {results['margin']:.2g}); "
             "weights=float32 keeps the run exact."
         )
+    if measured["wrong"]:
+        checkpoint, found = _heard(checkpoint, command)
+        measured |= found
     try:
         record = records.pin(folder, checkpoint, composed, directory, results, measured, weights, pictures)
     except OSError as error:
@@ -201,6 +207,26 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, 
         f"{directory}: wrong {record['wrong']:,}, reproduced {reproduction(record)}, "
         f"margin {record['margin']:.2g}, {weights} weights, {record['checkpoint_bytes'] / 2**20:.1f} MiB."
     )
+
+
+def _heard(checkpoint: Checkpoint, command: Command) -> tuple[Checkpoint, dict]:
+    """With its best temperature, if none is given, and what was found by generating what was held out of training."""
+    data, found = checkpoint.settings.data, {}
+
+    def chosen(part: str) -> list[Clip]:
+        return clips(corpus_windows(checkpoint, part=part), checkpoint.settings, command.clips, command.clip_seconds)
+
+    if command.temperature is None and command.clips and data.valid:
+        name, means = temperatures(checkpoint, chosen(splits.VALID), command.sampling_seed)
+        checkpoint = replace(checkpoint, temperature=best_temperature(name, means))
+        found["temperatures"] = {name: {f"{temperature:g}": mean for temperature, mean in means.items()}}
+        print(f"temperature={checkpoint.temperature:g} is best on split=valid: {found['temperatures']}")
+    if command.clips and data.valid + data.test:
+        part = splits.TEST if data.test else splits.VALID
+        heard = quality(checkpoint, chosen(part), command.sampling(checkpoint.temperature))
+        found["quality"] = {"split": part, **heard.results()}
+        print(heard.table(), file=sys.stderr)
+    return checkpoint, found
 
 
 def _results_at_best(checkpoint: Checkpoint) -> dict:

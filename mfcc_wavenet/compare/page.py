@@ -67,6 +67,7 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
         differing=_table([run.settings for run in runs], differing=True),
         shared=_table([run.settings for run in runs], differing=False),
         results=_results(runs),
+        quality=_Quality.of(runs),
         utterances=_utterances(runs),
     )
     return text.encode("utf-8", "replace").decode()  # a folder's name may hold bytes that are no text
@@ -135,6 +136,37 @@ def _results(runs: Sequence[Run]) -> dict[str, list]:
     names = {name for run in runs for name, value in run.results.items() if type(value) in (int, float)}
     ordered = [*(name for name in RESULTS_FIRST if name in names), *sorted(names - set(RESULTS_FIRST))]
     return {name: [run.results.get(name, "") for run in runs] for name in ordered}
+
+
+@dataclass(frozen=True)
+class _Quality:
+    """The speech quality of clips: a row for each system that a run was compared with, itself included."""
+
+    columns: list[str]
+    rows: list[tuple[int, str, list[str]]]  # number of the run, the system, and a cell for each column
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> "_Quality":
+        found = {number: run.results["quality"] for number, run in enumerate(runs) if "quality" in run.results}
+        try:
+            columns = {name: heading for quality in found.values() for name, heading in quality["columns"].items()}
+            rows = [
+                (number, quality["rows"][system], [str(quality["clips"]), *(_mean(means.get(n)) for n in columns)])
+                for number, quality in found.items()
+                for system, means in quality["values"].items()
+            ]
+        except (AttributeError, KeyError, TypeError) as error:
+            names = ", ".join(runs[number].name for number in found)
+            raise UserError(f"The quality in the results of {names} is damaged ({error!r}).") from error
+        return cls(["clips", *columns.values()], rows)
+
+
+def _mean(of_clips: dict[str, Any] | None) -> str:
+    """With the interval that it is in."""
+    if of_clips is None or of_clips["mean"] is None:
+        return ""
+    mean, interval = (value if value is None else f"{value:.3f}" for value in (of_clips["mean"], of_clips["interval"]))
+    return mean if interval is None else f"{mean} ± {interval}"
 
 
 def _formatted(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Runs read back from where they were logged: offline W&B runs, run folders and pinned experiments."""
+"""Runs read back from where they were logged: offline W&B runs, run folders, pinned experiments and evaluations."""
 
 import json
 import math
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from jaxtyping import Float32
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import CHECKPOINT, HISTORY, RESULTS
+from mfcc_wavenet.config.files import CHECKPOINT, CLIPS, CLIPS_INDEX, HISTORY, ORIGINAL, RESULTS, read_json
 from mfcc_wavenet.config.parse import flat, plain
 from mfcc_wavenet.data.audio import read_audio
 from mfcc_wavenet.evaluation.free_running import corpus_windows, first_utterances
@@ -54,15 +55,16 @@ def read(paths: Iterable[str | Path], audio: bool = True) -> list[Run]:
     """The runs at these paths, in that order, each once and under a unique name.
 
     A path is the directory of a W&B run or its .wandb file (any part of a resumed run stands for the whole run), the
-    folder of a run, an experiment's name or directory, or a folder that contains several of these. The audio of an
-    experiment is generated from its checkpoint; audio=False leaves out all audio. Sounds that cannot be read are
-    reported on stderr and left out.
+    folder of a run, an experiment's name or directory, a folder that contains several of these, or the file of an
+    evaluation, of which each system that was measured (the model, librosa, ...) is a run. The audio of an experiment is
+    generated from its checkpoint; audio=False leaves out all audio. Sounds that cannot be read are reported on stderr
+    and left out.
 
     Raises UserError for a path without a run, and for a damaged run.
     """
     found = dict.fromkeys(_parts(directory) for path in paths for directory in _directories(path))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each W&B log is read by a separate process
-        return _unique_names(list(pool.map(lambda parts: _read(parts, audio), found)))
+        return _unique_names([run for runs in pool.map(lambda parts: _read(parts, audio), found) for run in runs])
 
 
 # --- where runs are --------------------------------------------------------------------------------
@@ -76,6 +78,8 @@ def _directories(given: str | Path) -> list[Path]:
             return [experiments.pinned_checkpoint(str(given)).parent]
         known = ", ".join(experiments.names())
         raise UserError(f"There is no run {given}: it is neither a file nor a folder nor an experiment ({known}).")
+    if path.is_file() and _clips(path).is_dir():
+        return [path.resolve()]
     path = (path if path.is_dir() else path.parent).resolve()
     if _holds_run(path):
         return [path]
@@ -89,6 +93,11 @@ def _holds_run(directory: Path) -> bool:
     return (directory / CHECKPOINT).is_file() or any(directory.glob(LOG))
 
 
+def _clips(path: Path) -> Path:
+    """The folder of clips that belongs to the file of an evaluation."""
+    return path.with_name(CLIPS.format(path.stem))
+
+
 def _parts(directory: Path) -> tuple[Path, ...]:
     """All directories of the same run, oldest first: W&B makes a new one, of the same id, whenever a run resumes."""
     logs = list(directory.glob(LOG))
@@ -99,8 +108,10 @@ def _parts(directory: Path) -> tuple[Path, ...]:
     return tuple(sorted(siblings | {directory}, key=lambda part: part.name.partition("run-")[2]))
 
 
-def _read(parts: tuple[Path, ...], audio: bool) -> Run:
-    return _from_folder(parts[0], audio) if (parts[0] / CHECKPOINT).is_file() else _from_wandb(parts, audio)
+def _read(parts: tuple[Path, ...], audio: bool) -> list[Run]:
+    if parts[0].is_file():
+        return _from_evaluation(parts[0], audio)
+    return [_from_folder(parts[0], audio) if (parts[0] / CHECKPOINT).is_file() else _from_wandb(parts, audio)]
 
 
 def _unique_names(runs: list[Run]) -> list[Run]:
@@ -153,6 +164,29 @@ def _generated(checkpoint: Checkpoint) -> dict[str, Sound]:
     model = checkpoint.model()
     rate = settings.features.sample_rate
     return {name: Sound(rate, *wavs) for name, *wavs in first_utterances(model, windows, settings)}
+
+
+# --- evaluations ----------------------------------------------------------------------------------
+
+
+def _from_evaluation(path: Path, audio: bool) -> list[Run]:
+    """The systems that were compared; the first one has the figures that are the model's alone."""
+    folder, figures = _clips(path), read_json(path)
+    rows = read_json(folder / CLIPS_INDEX).get("rows")
+    runs: list[Run] = []
+    try:
+        quality = figures.pop("quality")
+        files = {(row["system"], row["clip"]): folder / row["audio"] for row in rows}
+        rate = soundfile.info(next(iter(files.values()))).samplerate
+        for system, values in quality["values"].items():
+            clips = [clip for other, clip in files if audio and other == system]
+            pairs = {clip: (files[ORIGINAL, clip], files[system, clip]) for clip in clips}
+            results = ({} if runs else figures) | {"quality": quality | {"values": {system: values}}}
+            source = f"{_short(path)}, {system}"
+            runs.append(Run(quality["rows"][system], source, {}, results, [], _sounds(pairs, rate)))
+    except (AttributeError, KeyError, StopIteration, TypeError, soundfile.SoundFileError) as error:
+        raise UserError(f"{path} and {folder} do not hold what an evaluation leaves ({error!r}).") from error
+    return runs
 
 
 # --- W&B ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from mfcc_wavenet.config.settings import QUANTIZATION_CHANNELS
 
 MODES = ("train", "evaluate", "generate", "pin")
 WEIGHTS = ("float32", "float16", "bfloat16")
+MIN_CLIP_SECONDS = 0.1
 MAX_TEMPERATURE = 1e30  # of sampling, in float32
 
 
@@ -53,6 +54,10 @@ class Command:
     clips: int  # utterances that are generated and measured
     clip_seconds: float  # at most, of each of them
     weights: str  # of a pinned checkpoint: one of WEIGHTS
+
+    def __post_init__(self):
+        if self.clip_seconds < MIN_CLIP_SECONDS:
+            raise UserError(f"clip_seconds={self.clip_seconds:g}: it must be at least {MIN_CLIP_SECONDS:g}.")
 
     def sampling(self, temperature: float) -> Sampling:
         """temperature: the checkpoint's. UserError where a value is out of its range."""

@@ -25,7 +25,8 @@ CONFIG = "config.yaml"  # all settings of the run
 HISTORY = "history.jsonl"  # what was logged, one row per line, for whoever watches the run
 
 # Of an evaluation, whose results are in a file of that stem: the folder of its clips, and a clip as each system has it.
-CLIPS, CLIP = "{}.clips", "{}.{}.flac"
+CLIPS, CLIP, ORIGINAL = "{}.clips", "{}.{}.flac", "original"
+CLIPS_INDEX = "clips.json"  # in that folder
 
 UNFINISHED = ".{}.unfinished"  # a file while it is written
 

@@ -25,22 +25,15 @@ class Clip(NamedTuple):
 def clips(windows: Windows, settings: Settings, count: int, seconds: float) -> list[Clip]:
     """As many utterances of a corpus, or all, spread evenly over it, and of each as many seconds from its start.
 
-    windows: of the corpus that was prepared from the sources in the settings. UserError if a file of it is gone, and
-    where that is less than a hop.
+    windows: of the corpus that was prepared from the sources in the settings. UserError if a file of it is gone.
     """
-    features = settings.features
-    longest = round(seconds * features.sample_rate)
-    if longest < features.hop_length:
-        raise UserError(
-            f"clip_seconds={seconds}: shorter than one hop of {features.hop_length} samples, {features.sample_rate} of "
-            "which are a second."
-        )
+    longest = round(seconds * settings.features.sample_rate)
     corpus, by_id = windows.corpus, _by_id(settings)
     chosen = np.arange(len(corpus)) if count >= len(corpus) else (np.arange(count) + 0.5) * len(corpus) / count
     found = []
     for utterance in chosen.astype(int).tolist():
         original = _original(windows, utterance, by_id, settings)[:longest]
-        found.append(Clip(corpus.names[utterance], windows.speaker_index[utterance], np.clip(original, -1, 1)))
+        found.append(Clip(corpus.names[utterance], windows.speaker_index[utterance], original))
     return found
 
 

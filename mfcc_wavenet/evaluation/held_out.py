@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from tqdm import tqdm
 
 from mfcc_wavenet.config.command import Sampling
-from mfcc_wavenet.config.files import CLIP, file_name, replacing
+from mfcc_wavenet.config.files import CLIP, CLIPS_INDEX, ORIGINAL, file_name, replacing, write_json
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mfcc import features, mfcc
@@ -81,16 +81,23 @@ class Quality:
         """For each clip, of the original and of every system in turn: "clip", "system", "audio" and the measures."""
         rows = []
         for clip, takes in zip(self.clips, self.takes):
-            for system, take in [("original", Take(clip.original, {})), *takes.items()]:
+            for system, take in [(ORIGINAL, Take(clip.original, {})), *takes.items()]:
                 values = {MEASURES[name].heading: _number(take.values.get(name, math.nan)) for name in self.columns}
                 rows.append({"clip": clip.name, "system": system, "audio": take.wav, **values})
         return rows
 
     def save(self, folder: Path) -> None:
-        """Every sound as a FLAC file. OSError where the folder cannot be written."""
+        """Every sound as a FLAC file, and the rows, with the files' names, in CLIPS_INDEX.
+
+        OSError where the folder cannot be written.
+        """
+        index = []
         for row in self.rows():
-            with replacing(folder / CLIP.format(file_name(row["clip"]), row["system"])) as unfinished:
+            audio = CLIP.format(file_name(row["clip"]), row["system"])
+            with replacing(folder / audio) as unfinished:
                 soundfile.write(unfinished, row["audio"], self.sample_rate, format="FLAC")
+            index.append(row | {"audio": audio})
+        write_json(folder / CLIPS_INDEX, {"rows": index})
 
     def table(self) -> str:
         """The results in lines for a terminal, and a sentence for each measure that is left out."""
@@ -171,23 +178,24 @@ def quality(checkpoint: Checkpoint, clips: Sequence[Clip], sampling: Sampling, p
 def temperatures(
     checkpoint: Checkpoint, clips: Sequence[Clip], seed: int, processes: Alone = ALONE
 ) -> tuple[str, dict[float, float]]:
-    """By which measure TEMPERATURES were compared on these clips, and its mean at each.
+    """By which of TEMPERATURE_MEASURES TEMPERATURES were compared on these clips, and its mean at each.
 
-    processes as in quality; seed: of the random numbers.
+    It is the first that can be had, here and of these clips. seed: of the random numbers; processes as in quality.
     """
-    settings, missing = checkpoint.settings, missing_packages()
-    (measure, *_) = [name for name in TEMPERATURE_MEASURES if name not in missing]
-    others = frozenset(MEASURES) - {measure}
+    missing = missing_packages()
+    measures = [name for name in TEMPERATURE_MEASURES if name not in missing]
+    others = frozenset(MEASURES) - {*measures}
     own = processes.share([len(clip.original) for clip in clips])
     generate = _generator(checkpoint, [clips[number] for number in own])
-    originals = [Original(clips[number].original, settings.features) for number in own]
-    means = {}
+    originals = [Original(clips[number].original, checkpoint.settings.features) for number in own]
+    means: dict[str, dict[float, float | None]] = {name: {} for name in measures}
     for temperature in TEMPERATURES:
         wavs = generate(Sampling(temperature, seed=seed))
-        values = [original.quality(wav, others)[measure] for original, wav in zip(originals, wavs)]
-        of_all = processes.collect(dict(zip(own, values)))
-        means[temperature] = mean_and_interval(list(of_all.values()))["mean"]
-    return measure, means
+        values = [original.quality(wav, others) for original, wav in zip(originals, wavs)]
+        of_all = processes.collect(dict(zip(own, values))).values()
+        for name in measures:
+            means[name][temperature] = mean_and_interval([of_clip[name] for of_clip in of_all])["mean"]
+    return next((name, means[name]) for name in measures if None not in means[name].values())
 
 
 def best_temperature(measure: str, means: dict[float, float]) -> float:

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import torch
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.evaluation.clips import clips
+from mfcc_wavenet.evaluation.free_running import corpus_windows
+from mfcc_wavenet.evaluation.held_out import quality
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.modes import with_settings
@@ -24,6 +28,7 @@ from support.corpora import folder_of
 from support.settings import DEMO, SMALL, compose_settings
 
 STEPS, HALF = 12, 7  # in epochs of three batches, the last of which has one window, for one process alone
+WARM = Sampling(0.8)
 FEW = ("data.seconds=0.075", "window.samples=150", "window.batch_size=4", "train.sample_utterances=0")
 FEW += ("optim.warmup_steps=0", "optim.learning_rate=0.01", "train.threads=1")
 FEW += ("optim.clip_grad_norm=0.5", "optim.ema_decay=0.9", "train.device=cpu")
@@ -85,6 +90,8 @@ def main(folder: Path) -> None:
         chosen = settings(folder, f"data.root={folder_of(folder, 'a.wav', 'b.wav', 'c.wav')}", "data.seconds=null")
         measured = with_settings(checkpoints.load(folder / "two" / "checkpoint.pt"), chosen)
         found["measured"] = ranks.gather(measure(measured, ranks))
+        heard = clips(corpus_windows(measured, ranks), chosen, 3, 0.2)
+        found["quality"] = ranks.gather(quality(measured, heard, WARM, ranks).results())
 
         validated = train(folder, "validated", ranks, f"data.root={folder / 'audio'}", *VALIDATED)
         found["validated"] = ranks.gather([row for row in validated.history if "valid_nats" in row])

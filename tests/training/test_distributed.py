@@ -15,6 +15,9 @@ from support.ranks import VALIDATED, train
 from support.settings import ROOT, SMALL
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.evaluation.clips import clips
+from mfcc_wavenet.evaluation.free_running import corpus_windows
+from mfcc_wavenet.evaluation.held_out import quality
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs import rendezvous
@@ -116,6 +119,15 @@ def test_validation_is_the_same_in_every_process(together):
         assert row["valid_nats"] == pytest.approx(expected["valid_nats"], rel=1e-4)
     best = [checkpoints.load(together / name / "best.pt").training["step"] for name in ("validated", "validated alone")]
     assert best[0] == best[1] == min(found[0], key=lambda row: row["valid_nats"])["step"]
+
+
+def test_clips_that_processes_share_are_those_of_one_process(together):
+    """Three clips on two processes: what is generated, and every mean and interval."""
+    found = json.loads((together / "found.json").read_text())["quality"]
+    measured = checkpoints.load(together / "measured.pt")
+    heard = clips(corpus_windows(measured), measured.settings, 3, 0.2)
+    alone = json.loads(json.dumps(quality(measured, heard, WARM).results()))
+    assert found == [alone, alone] and alone["clips"] == 3 and alone["values"]["ours"]["lsd"]["mean"] > 0
 
 
 @pytest.mark.parametrize(
