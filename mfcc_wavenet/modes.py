@@ -1,4 +1,4 @@
-"""What run.py can do: train, evaluate and pin, each on plain settings; generate is in generation/files.py."""
+"""What run.py can do: train, evaluate, pin and download, each on plain settings; generate is in generation/files.py."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ from mfcc_wavenet.config.files import BEST, CHECKPOINT, RESULTS, identities, own
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import DataSettings, Settings
 from mfcc_wavenet.config.size import sizes
+from mfcc_wavenet.data.corpora import known
 from mfcc_wavenet.data.prepared import splits
 from mfcc_wavenet.data.prepared.prepare import size
 from mfcc_wavenet.data.windows import Windows
@@ -161,6 +162,13 @@ def pin(folder: Path, composed: Settings | None, directory: Path, weights: str, 
         f"{directory}: wrong {record['wrong']:,}, reproduced {reproduction(record)}, "
         f"margin {record['margin']:.2g}, {weights} weights, {record['checkpoint_bytes'] / 2**20:.1f} MiB."
     )
+
+
+def download(data: DataSettings) -> None:
+    """Downloads and unpacks what is not there of a known corpus, and prints what is there then."""
+    sources = known.download(data)
+    speakers = len({source.speaker for source in sources})
+    print(f"data={data.corpus} data.root={data.root[0]}: {len(sources):,} utterances, {speakers:,} speakers.")
 
 
 def _results_at_best(checkpoint: Checkpoint) -> dict:

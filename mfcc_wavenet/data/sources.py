@@ -11,6 +11,7 @@ from tqdm import tqdm
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import files_below
 from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, regular_file
+from mfcc_wavenet.data.corpora.known import find_known
 from mfcc_wavenet.data.corpora.source import Source, few, first_duplicate, readable, utterance_id
 
 PACKAGE = Path(__file__).parent  # holds demo/
@@ -27,17 +28,23 @@ LAYOUTS = (
 )
 
 
-def find_sources(root: tuple[str, ...]) -> list[Source]:
+def find_sources(
+    root: tuple[str, ...], corpus: str | None = None, subsets: tuple[str, ...] | None = None
+) -> list[Source]:
     """The audio files that data.root names, in a fixed order.
 
-    In a folder, the first sub-folder is the speaker, except in the LAYOUTS of known corpora; files that lie in it
-    directly are spoken by the folder's own name. Links to folders are followed, each folder once; hidden files and
-    folders are passed over, and counted on stderr. "package:demo" is the folder demo inside this package.
+    corpus: one of the known ones, of which these subsets are meant, or all that are there. Without it, in a folder, the
+    first sub-folder is the speaker, except in the LAYOUTS of known corpora; files that lie in it directly are spoken by
+    the folder's own name. Links to folders are followed, each folder once; hidden files and folders are passed over,
+    and counted on stderr. "package:demo" is the folder demo inside this package.
 
-    The id of an utterance is its path below the folder, or as data.root or a manifest has it, without suffix.
+    The id of an utterance is the known corpus's own, the path below the folder, or the path as data.root or a manifest
+    has it, without suffix.
     """
     if not all(root) or not root:
         raise UserError("data.root is empty; it takes a folder, audio files or a manifest (speaker TAB path).")
+    if corpus is not None:
+        return find_known(corpus, root[0], subsets)
     sources = []
     for name in root:
         path = PACKAGE / name.removeprefix("package:") if name.startswith("package:") else _expanded(name)

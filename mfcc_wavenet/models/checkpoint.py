@@ -205,6 +205,7 @@ def _from_3_to_4(content: dict[str, Any]) -> None:
 def _from_4_to_5(content: dict[str, Any]) -> None:
     """New settings: what was done before they could be set."""
     content["settings"]["data"] |= {"valid": 0.0, "test": 0.0, "split_by": "utterance", "split_seed": 0}
+    content["settings"]["data"] |= {"corpus": None, "subsets": None}
 
 
 UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5}  # by the format that they start from

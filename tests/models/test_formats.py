@@ -72,10 +72,10 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
 
 
 def test_a_checkpoint_of_format_4_loads(tmp_path):
-    """It held nothing out."""
+    """It held nothing out, and knew no corpora by name."""
     save(tmp_path / "checkpoint.pt", checkpoint())
     content = content_of(tmp_path / "checkpoint.pt") | {"format": f"{MARK} 4"}
-    for name in ("valid", "test", "split_by", "split_seed"):
+    for name in ("corpus", "subsets", "valid", "test", "split_by", "split_seed"):
         del content["settings"]["data"][name]
     torch.save(content, tmp_path / "checkpoint.pt")
     assert load(tmp_path / "checkpoint.pt").settings == checkpoint().settings
