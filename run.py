@@ -1,4 +1,4 @@
-"""The command line: `python run.py experiment=baseline`, `mode=evaluate`, `mode=generate`, `mode=pin`."""
+"""The command line: `python run.py experiment=baseline`, `mode=evaluate`, `generate`, `pin`, `download`."""
 
 import gc
 import signal
@@ -40,7 +40,7 @@ gc.enable()
 
 CONF = Path(__file__).parent / "conf"
 LEADS = os.environ.get("RANK", "0") == "0"  # process 0 of those that torchrun starts, or the only one
-ONE_PROCESS = ("generate", "pin")  # modes that torchrun is not for
+ONE_PROCESS = ("generate", "pin", "download")  # modes that torchrun is not for
 
 
 def run(composed: DictConfig) -> None:
@@ -64,6 +64,8 @@ def run(composed: DictConfig) -> None:
     refuse_unused(command.mode, overridden)
     if command.mode in ONE_PROCESS:
         refuse_several(command.mode)
+    if command.mode == "download":
+        return modes.download(parse(config).data)
     if command.mode == "pin":
         folder = path.parent if path else folder
         directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)

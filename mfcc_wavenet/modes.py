@@ -1,4 +1,4 @@
-"""What run.py can do: train, evaluate and pin, each on plain settings; generate is in generation/files.py."""
+"""What run.py can do: train, evaluate, pin and download, each on plain settings; generate is in generation/files.py."""
 
 import contextlib
 import json
@@ -23,6 +23,7 @@ from mfcc_wavenet.config.files import (
 from mfcc_wavenet.config.parse import first_difference, run_config
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import sizes
+from mfcc_wavenet.data.corpora import known
 from mfcc_wavenet.data.prepared import splits
 from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.prepared.prepare import size
@@ -227,6 +228,13 @@ def _heard(checkpoint: Checkpoint, command: Command) -> tuple[Checkpoint, dict]:
         found["quality"] = {"split": part, **heard.results()}
         print(heard.table(), file=sys.stderr)
     return checkpoint, found
+
+
+def download(data: DataSettings) -> None:
+    """Downloads and unpacks what is not there of a known corpus, and prints what is there then."""
+    sources = known.download(data)
+    speakers = len({source.speaker for source in sources})
+    print(f"data={data.corpus} data.root={data.root[0]}: {len(sources):,} utterances, {speakers:,} speakers.")
 
 
 def _results_at_best(checkpoint: Checkpoint) -> dict:

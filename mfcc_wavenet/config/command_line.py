@@ -14,6 +14,7 @@ EXISTING = ("checkpoint", "input", "data.root")  # of them, those that name what
 NOT_TEXT = ("", "null", "None", "???")  # what the grammar has for these
 LISTS_AND_QUOTES = ("[", "'", '"')  # how what is spelt for the grammar begins
 USED_BY = {  # the modes that make use of a value at the top of conf/config.yaml
+    "checkpoint": ("train", "evaluate", "generate", "pin"),
     "name": ("train", "pin"),
     "restart": ("train", "generate"),
     "split": ("evaluate",),

@@ -147,11 +147,17 @@ def files_below(folder: Path, suffixes: Collection[str], name: str, without: Pat
     name: the folder in words; without: a folder below that is left out. UserError if the folder cannot be read.
     """
     passed_over: Counter[str] = Counter()
-    files = sorted(_walk(folder, suffixes, name, identities([without] if without else []), passed_over))
+    found = _walk(folder, suffixes, name, identities([without] if without else []), passed_over)
+    files = sorted(found, key=_parts)
     if passed_over:
         counts = ", ".join(f"{count} {what}" for what, count in sorted(passed_over.items()))
         print(f"{name}: passed over {counts}.", file=sys.stderr)
     return files
+
+
+def _parts(path: Path) -> str:
+    """What orders paths as their parts do, many times quicker than paths are compared: a/x is before a-b/x."""
+    return str(path).replace("/", "\0")
 
 
 def _walk(
@@ -178,7 +184,7 @@ def _walk(
             print(f"left out: {current}: the folder cannot be read ({reason}).", file=sys.stderr)
             continue
         for entry in entries:
-            path, is_meant = current / entry.name, Path(entry.name).suffix.lower() in suffixes
+            path, is_meant = current / entry.name, _suffix(entry.name).lower() in suffixes
             if entry.name.startswith("."):
                 if is_meant or _holds(entry.is_dir):
                     passed_over["hidden files or folders"] += 1
@@ -188,6 +194,12 @@ def _walk(
                 yield path
             elif is_meant:
                 passed_over["broken links, pipes or devices"] += 1
+
+
+def _suffix(name: str) -> str:
+    """That of Path(name), at once."""
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
 def _holds(test: Callable[[], bool]) -> bool:

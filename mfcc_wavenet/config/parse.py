@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
@@ -110,7 +111,7 @@ def _refuse_unknown(config: dict[str, Any], known: list[str], prefix: str) -> No
 
 def _refuse_invalid(setting: str, value: Any, kind: Any) -> None:
     """What OmegaConf lets pass: nested lists, missing entries, pairs of three, numbers below 0 or too large."""
-    kinds = get_args(kind)
+    kinds = _entries(kind)
     if isinstance(value, list) and Ellipsis not in kinds and len(value) != len(kinds):
         raise UserError(f"{setting}: it takes {len(kinds)} values.")
     for entry in value if isinstance(value, list) else [value]:
@@ -129,6 +130,12 @@ def _plain(value: Any, kind: Any) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():  # 1e4
         return int(value)
     # One path, or one stride, stands for a list of one.
-    if get_origin(kind) is tuple and not isinstance(value, (list, tuple)):
+    if value is not None and _entries(kind) and not isinstance(value, (list, tuple)):
         return [value]
     return value
+
+
+def _entries(kind: Any) -> tuple[Any, ...]:
+    """The types in that of a tuple, or of one that may be null; none of any other type."""
+    kinds = [kind, *get_args(kind)] if get_origin(kind) is UnionType else [kind]
+    return next((get_args(one) for one in kinds if get_origin(one) is tuple), ())

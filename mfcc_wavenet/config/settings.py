@@ -12,6 +12,7 @@ from mfcc_wavenet.config.errors import UserError, at_least, at_most, one_of
 from mfcc_wavenet.config.mel_scale import hz_to_mel, mel_to_hz
 from mfcc_wavenet.config.training_settings import OptimSettings, TrainSettings
 
+CORPORA = ("librispeech", "libritts", "ljspeech", "vctk", "cmu_arctic")
 BACKENDS = ("librosa", "torchaudio")
 DELTA_ORDERS = (0, 1, 2)
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
@@ -214,12 +215,28 @@ class DataSettings:
     root: tuple[str, ...]  # one folder, one manifest (speaker TAB path) or any number of audio files
     seconds: float | None  # only this much of it, from its start; null: all
     prepared: str  # the folder for prepared corpora
+    corpus: str | None  # the known one that lies in root, of CORPORA; null: root is as above
+    subsets: tuple[str, ...] | None  # of a corpus that has some, by its own names; null: all that are there
     valid: float  # fraction held out for validation
     test: float  # fraction held out for tests
     split_by: str  # "utterance" or "speaker": what is in one part as a whole
     split_seed: int
 
     def __post_init__(self):
+        if self.corpus is None and self.subsets is not None:
+            raise UserError(
+                f"data.subsets is {list(self.subsets)}, but data.corpus is null; subsets are those of a known corpus, "
+                f"data={' or data='.join(CORPORA)}."
+            )
+        if self.corpus is not None:
+            one_of(CORPORA, "data", "corpus", self.corpus)
+            if len(self.root) != 1:
+                raise UserError(
+                    f"data.root names {len(self.root)} files or folders, but data.corpus is {self.corpus}, which lies "
+                    "in one folder."
+                )
+        if self.subsets is not None and not self.subsets:
+            raise UserError("data.subsets is []; it takes one or more names, or null for all subsets that are there.")
         one_of(SPLIT_BY, "data", "split_by", self.split_by)
         if self.valid + self.test >= 1:
             raise UserError(

@@ -1,17 +1,20 @@
-"""data.root to audio files and who speaks in them."""
+"""data.root to audio files, who speaks in them, and what they are called."""
 
 import os
 import re
 import stat
-from dataclasses import dataclass
-from pathlib import Path
+import sys
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import files_below
 from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, regular_file
+from mfcc_wavenet.data.corpora.known import find_known
+from mfcc_wavenet.data.corpora.source import Source, few, first_duplicate, readable, utterance_id
 
 PACKAGE = Path(__file__).parent  # holds demo/
-MAX_LISTED = 8  # names in a sentence
 MAX_MANIFEST_BYTES = 2**28  # some millions of lines; what is larger is not a list of files
 
 # Corpora whose audio does not lie in one folder per speaker right below the corpus's own.
@@ -25,24 +28,23 @@ LAYOUTS = (
 )
 
 
-@dataclass(frozen=True)
-class Source:
-    """One audio file and who speaks in it."""
-
-    path: Path
-    speaker: str
-    id: str  # what the utterance is called in its corpus: its path there, without suffix, with forward slashes
-
-
-def find_sources(root: tuple[str, ...]) -> list[Source]:
+def find_sources(
+    root: tuple[str, ...], corpus: str | None = None, subsets: tuple[str, ...] | None = None
+) -> list[Source]:
     """The audio files that data.root names, in a fixed order.
 
-    In a folder, the first sub-folder is the speaker, except in the LAYOUTS of known corpora; files that lie in it
-    directly are spoken by the folder's own name. Links to folders are followed, each folder once; hidden files and
-    folders are passed over, and counted on stderr. "package:demo" is the folder demo inside this package.
+    corpus: one of the known ones, of which these subsets are meant, or all that are there. Without it, in a folder, the
+    first sub-folder is the speaker, except in the LAYOUTS of known corpora; files that lie in it directly are spoken by
+    the folder's own name. Links to folders are followed, each folder once; hidden files and folders are passed over,
+    and counted on stderr. "package:demo" is the folder demo inside this package.
+
+    The id of an utterance is the known corpus's own, the path below the folder, or the path as data.root or a manifest
+    has it, without suffix.
     """
     if not all(root) or not root:
         raise UserError("data.root is empty; it takes a folder, audio files or a manifest (speaker TAB path).")
+    if corpus is not None:
+        return find_known(corpus, root[0], subsets)
     sources = []
     for name in root:
         path = PACKAGE / name.removeprefix("package:") if name.startswith("package:") else _expanded(name)
@@ -56,37 +58,44 @@ def find_sources(root: tuple[str, ...]) -> list[Source]:
             sources += _folder(path)
         elif path.suffix.lower() in AUDIO_SUFFIXES:
             regular_file(path)
-            sources.append(Source(path, _speaker(path, path.parent), _id(Path(name))))
+            speaker = _known_speaker(path.absolute().as_posix()) or readable(path.parent.resolve().name)
+            sources.append(Source(path, speaker, _written_id(name)))
         else:
             sources += _manifest(path)
+    if twice := first_duplicate(sources):
+        tqdm.write(
+            f"Several utterances are called {twice[0].id}, {twice[0].path} and {twice[1].path}; all are used.",
+            file=sys.stderr,
+        )
     return sources
-
-
-def readable(name: str) -> str:
-    """A file name as text; what is not UTF-8 in it is replaced."""
-    return os.fsencode(name).decode(errors="replace")
-
-
-def few(names: list[str], most: int = MAX_LISTED) -> str:
-    """Names in a sentence, the first of them if there are many."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _folder(folder: Path) -> list[Source]:
     files = files_below(folder, AUDIO_SUFFIXES, f"data.root={folder}")
     if not files:
         raise UserError(f"data.root={folder}: the folder holds no audio file ({few(sorted(AUDIO_SUFFIXES))}).")
-    return [Source(path, _speaker(path, folder), _id(path.relative_to(folder))) for path in files]
+    # There may be 100,000s of them: strings are quicker than paths, and what is the same for all is asked once.
+    start, absolute, own = len(str(folder / "x")) - 1, folder.absolute().as_posix(), readable(folder.resolve().name)
+    sources = []
+    for path in files:
+        below = str(path)[start:]
+        first, slash, _ = below.partition("/")
+        speaker = _known_speaker(f"{absolute}/{below}") or (readable(first) if slash else own)
+        sources.append(Source(path, speaker, utterance_id(below)))
+    return sources
 
 
-def _speaker(path: Path, folder: Path) -> str:
-    """As the layout of a known corpus says; or else the first folder on the way from the folder to the file."""
-    absolute = path.absolute()
+def _known_speaker(path: str) -> str | None:
+    """As the layout of a known corpus says; None where the path is of none."""
     for layout in LAYOUTS:
-        if known := layout.search(absolute.as_posix()):
+        if known := layout.search(path):
             return known["speaker"]
-    below = path.relative_to(folder).parts
-    return readable(below[0] if len(below) > 1 else folder.resolve().name)
+    return None
+
+
+def _written_id(name: str) -> str:
+    """Of a path as a person wrote it, but for what means nothing in it, such as the ./ of ./a/1.wav."""
+    return utterance_id(str(PurePosixPath(name)))
 
 
 def _manifest(manifest: Path) -> list[Source]:
@@ -116,7 +125,7 @@ def _manifest(manifest: Path) -> list[Source]:
             raise UserError(f"{manifest}, line {number}: {path} cannot be read ({_reason(error)}).") from error
         if not stat.S_ISREG(mode):
             raise UserError(f"{manifest}, line {number}: {path} is not a file.")
-        sources.append(Source(path, readable(speaker.strip()), _id(Path(name.strip()))))
+        sources.append(Source(path, readable(speaker.strip()), _written_id(name.strip())))
     return sources
 
 

@@ -66,6 +66,19 @@ def test_refused_for_empty_filters_exactly_when_one_is_empty(sample_rate, n_fft,
 @pytest.mark.parametrize(
     ("mistake", "named"),
     [
+        ({"corpus": "libri"}, ["data.corpus is libri", "librispeech, libritts"]),
+        ({"corpus": "vctk", "root": ("a", "b")}, ["data.root names 2", "data.corpus is vctk"]),
+        ({"subsets": ("dev-clean",)}, ["data.subsets is ['dev-clean']", "data.corpus is null", "data=librispeech"]),
+        ({"corpus": "librispeech", "subsets": ()}, ["data.subsets is []", "null"]),
+    ],
+)
+def test_corpora_and_subsets(mistake, named):
+    assert all(word in refused("data", mistake) for word in named)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "named"),
+    [
         ({"kernel_sizes": (4, 8, 8)}, ["upsampling.strides", "1", "upsampling.kernel_sizes", "3"]),
         ({"kernel_sizes": (3,)}, ["upsampling.kernel_sizes", "3", "stride 160"]),
         ({"frame_kernel_size": 0}, ["upsampling.frame_kernel_size", "0", "at least 1"]),

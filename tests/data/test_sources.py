@@ -1,6 +1,8 @@
-"""data.root: which files it names, who speaks in them, and what is passed over or refused."""
+"""data.root: which files it names, who speaks in them, what they are called, and what is passed over or refused."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +11,12 @@ from pathlib import Path
 import pytest
 import soundfile
 from support.corpora import RATE, SENTENCES, folder_of, prepare_from, refused, speech
+from support.settings import ROOT
 
 from mfcc_wavenet.data.sources import Source, find_sources
 
 NOBODY = 65534  # the user
+MANY = 200_000  # files
 
 
 def speakers(folder: Path) -> dict[str, str]:
@@ -21,13 +25,11 @@ def speakers(folder: Path) -> dict[str, str]:
 
 
 def test_a_list_of_files_keeps_its_order(tmp_path):
-    """Their speaker is the folder that they lie in."""
+    """Their speaker is the folder that they lie in, and their ids are as they are written."""
     audio = folder_of(tmp_path, "z/one.wav", "a/two.wav")
-    files = (str(audio / "z/one.wav"), str(audio / "a/two.wav"))
-    assert find_sources(files) == [
-        Source(Path(files[0]), "z", files[0][:-4]),
-        Source(Path(files[1]), "a", files[1][:-4]),
-    ]
+    one, two = str(audio / "z/one"), str(audio / "a/two")
+    files = (f"{one}.wav", f"{two}.wav")
+    assert find_sources(files) == [Source(Path(files[0]), "z", one), Source(Path(files[1]), "a", two)]
 
 
 def test_a_manifest_names_speakers_freely(tmp_path):
@@ -129,7 +131,8 @@ def test_folders_with_names_that_are_not_text(tmp_path):
     audio = folder_of(tmp_path, "a/1.wav")
     os.rename(audio / "a", os.fsencode(audio) + b"/J\xf6rg")
     (source,) = find_sources((str(audio),))
-    assert source == Source(Path(os.fsdecode(os.fsencode(audio) + b"/J\xf6rg/1.wav")), "J\ufffdrg", "J\ufffdrg/1")
+    path = Path(os.fsdecode(os.fsencode(audio) + b"/J\xf6rg/1.wav"))
+    assert source == Source(path, "J\ufffdrg", "J\\xf6rg/1")
     corpus = prepare_from(tmp_path, audio)
     assert corpus.speakers == ["J\ufffdrg"] and corpus.names == ["1"]
 
@@ -185,6 +188,88 @@ def test_names_that_no_file_can_have_are_refused(tmp_path, name):
     (tmp_path / "manifest").write_text(f"anna\t{name}\n")
     sentence = refused(prepare_from, tmp_path, tmp_path / "manifest")
     assert "line 1" in sentence and "File name too long" in sentence
+
+
+LISTING = """
+import sys, time
+from mfcc_wavenet.data.sources import find_sources
+start = time.process_time()
+sources = find_sources((sys.argv[1],))
+print(time.process_time() - start, *(source.id for source in sources))
+"""
+
+
+def test_100000s_of_files_in_a_folder_are_listed_in_seconds():
+    """Seconds of a core, whatever else runs, and in the order of their names. The files are empty.
+
+    In a process of its own, without the checks of types that tests run with.
+    """
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # where they are made and removed the fastest
+    with tempfile.TemporaryDirectory(dir=memory) as root:
+        os.mkdir(f"{root}/speaker")
+        folder = os.open(f"{root}/speaker", os.O_RDONLY)
+        for number in range(MANY):
+            os.mknod(f"{number:06}.wav", dir_fd=folder)
+        os.close(folder)
+        done = subprocess.run(
+            [sys.executable, "-c", LISTING, root], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    seconds, *ids = done.stdout.split()
+    assert float(seconds) < 20
+    assert ids == [f"speaker/{number:06}" for number in range(MANY)]
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+def ids(root: Path) -> dict[str, str]:
+    """The id of each utterance by its file's name."""
+    return {source.path.name: source.id for source in find_sources((str(root),))}
+
+
+def test_ids_stay_when_a_folder_moves_and_grows(tmp_path, monkeypatch):
+    """Whether it is named from the root or from where one stands."""
+    audio = folder_of(tmp_path, "anna/one.wav", "anna/takes/two.2.wav", "three.flac")
+    first = ids(audio)
+    assert first == {"one.wav": "anna/one", "two.2.wav": "anna/takes/two.2", "three.flac": "three"}
+    moved = tmp_path / "elsewhere" / "x"
+    moved.parent.mkdir()
+    audio.rename(moved)
+    for name in ("aaa/0.wav", "anna/zero.wav"):
+        (moved / name).parent.mkdir(exist_ok=True)
+        soundfile.write(moved / name, speech(), RATE)
+    for place, root in ((tmp_path, "elsewhere/x"), (moved, "."), (moved, str(moved)), (moved, "../x/")):
+        monkeypatch.chdir(place)
+        assert first.items() <= ids(Path(root)).items()
+
+
+def test_ids_of_a_manifest_are_its_paths(tmp_path):
+    """As they are written, without suffix."""
+    audio = folder_of(tmp_path, "x/1.wav", "x/2.b.wav")
+    manifest = audio / "manifest.tsv"
+    manifest.write_text(f"anna\tx/1.wav\nanna\t./x/2.b.wav\nbob\t{audio}/x/1.wav\n")
+    assert [source.id for source in find_sources((str(manifest),))] == ["x/1", "x/2.b", f"{audio}/x/1"]
+
+
+def test_ids_are_spelt_alike_by_every_system(tmp_path):
+    """macOS decomposes an umlaut, Linux does not; bytes that are not text stay distinct."""
+    for place, name in (("mac", "J\u006f\u0308rg/\u00e9.wav"), ("linux", "J\u00f6rg/e\u0301.wav")):
+        assert list(ids(folder_of(tmp_path / place, name)).values()) == ["J\u00f6rg/\u00e9"]
+    audio = folder_of(tmp_path / "bytes", "a.wav", "b.wav")
+    for name, raw in (("a.wav", b"\xfe.wav"), ("b.wav", b"\xff.wav")):
+        os.rename(audio / name, os.fsencode(audio) + b"/" + raw)
+    assert list(ids(audio).values()) == ["\\xfe", "\\xff"]
+
+
+def test_ids_that_are_there_twice_are_named_once(tmp_path, capsys):
+    """With both files: copies in another format, two folders alike. They are used as ever."""
+    audio = folder_of(tmp_path, "anna/1.flac", "anna/1.wav", "bob/1.wav", "bob/1.ogg")
+    assert len(find_sources((str(audio),))) == 4
+    first = f"{audio}/anna/1.flac and {audio}/anna/1.wav"
+    assert capsys.readouterr().err == f"Several utterances are called anna/1, {first}; all are used.\n"
+    other = folder_of(tmp_path / "other", "anna/1.wav")
+    assert len(find_sources((str(audio / "bob" / "1.wav"), str(other), str(other)))) == 3
+    assert f"called anna/1, {other}/anna/1.wav and {other}/anna/1.wav;" in capsys.readouterr().err
 
 
 # --- manifests ------------------------------------------------------------------------------------

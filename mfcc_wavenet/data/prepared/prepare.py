@@ -36,7 +36,7 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
 
     A file that cannot be used is named on stderr and left out; UserError when nothing is left.
     """
-    sources = find_sources(data.root)
+    sources = find_sources(data.root, data.corpus, data.subsets)
     try:
         folder = Path(data.prepared) / _key(sources, data, front_end, quantization_channels)
         corpus = _opened(folder, front_end)

@@ -153,7 +153,7 @@ def test_every_preparation_says_who_speaks_how_long(tmp_path, capsys):
     for _ in range(2):
         prepare_from(tmp_path, audio)
         assert capsys.readouterr().err == "2 speakers, 1.5 s: anna 1.0 s, bob 0.5 s\n"
-    soundfile.write(audio / "bob" / "c.flac", np.tile(speech(), 2 * 360), RATE)
+    soundfile.write(audio / "bob" / "d.flac", np.tile(speech(), 2 * 360), RATE)
     prepare_from(tmp_path, audio)
     assert capsys.readouterr().err == "2 speakers, 0.1 h: anna 1.0 s, bob 0.1 h\n"
     prepare_from(tmp_path, folder_of(tmp_path / "many", *(f"{number}/a.wav" for number in range(9))))

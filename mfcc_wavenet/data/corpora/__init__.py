@@ -1,0 +1,1 @@
+"""Known corpora: how their files lie, and where their archives come from."""
