@@ -50,7 +50,7 @@ def _by_length(name: str, part: float = 1.0, *, _root_: Mapping) -> int | float:
 def seconds_of_audio(data: DataSettings) -> float:
     """As the headers of the files say, at most data.seconds; UserError where they say nothing."""
     with contextlib.redirect_stderr(io.StringIO()):  # preparation tells what was passed over, once
-        sources = find_sources(data.root)
+        sources = find_sources(data.root, data.corpus, data.subsets)
     seconds = sum(_seconds(source) for source in sources)
     if not seconds:
         raise UserError(f"None of the {len(sources)} audio files of data.root says how long it is.")

@@ -39,7 +39,8 @@ def clips(windows: Windows, settings: Settings, count: int, seconds: float) -> l
 
 def _by_id(settings: Settings) -> dict[str, list[Source]]:
     sources = defaultdict(list)
-    for source in find_sources(settings.data.root):
+    data = settings.data
+    for source in find_sources(data.root, data.corpus, data.subsets):
         sources[source.id].append(source)
     return sources
 

@@ -1,6 +1,7 @@
 """Sizes that follow from how long a corpus is."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import soundfile
@@ -14,8 +15,11 @@ from mfcc_wavenet.data.prepared.prepare import prepare
 LENGTHS = (0.5, 3.3, 12.0, 68.0, 600.0)
 
 
+DATA = compose_settings().data
+
+
 def data(root, seconds=None, prepared="prepared") -> DataSettings:
-    return DataSettings(root=(str(root),), seconds=seconds, prepared=str(prepared))
+    return replace(DATA, root=(str(root),), seconds=seconds, prepared=str(prepared))
 
 
 def test_headers_say_how_long_the_prepared_corpus_is(tmp_path):
