@@ -24,12 +24,14 @@ import soundfile
 import yaml
 from matplotlib.image import imread
 from support.command import QUICK, CommandLine
+from support.known_corpora import laid_out
 from support.pages import DOCS, README, RECORDS, Page
 from support.settings import DEMO, ROOT, compose_settings
 from torch.distributed import run as torchrun
 from wandb.cli.cli import cli as wandb
 
 from mfcc_wavenet.bench import fit
+from mfcc_wavenet.config.settings import CORPORA
 from mfcc_wavenet.data.mfcc import mfcc
 
 MAX_README_LINES = 160
@@ -60,6 +62,8 @@ def used(tmp_path_factory) -> Path:
         soundfile.write(folder / name, speech, RATE)
     np.save(folder / "mfcc.npy", mfcc(speech, compose_settings().features))
     (folder / "manifest.tsv").write_text("demo\tspeech.wav\n")
+    for corpus in CORPORA:
+        laid_out(folder / "corpora", corpus)
     line = [sys.executable, str(ROOT / "run.py"), *QUICK.split(), "name=mine", "tracking.mode=offline"]
     line += ["train.steps=6", "train.log_interval=2"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
