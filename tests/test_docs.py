@@ -69,6 +69,9 @@ def used(tmp_path_factory) -> Path:
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shutil.copytree(folder / "runs" / "mine", folder / "runs" / "sweeps" / "zero_error" / "000")
+    line = [sys.executable, str(ROOT / "run.py"), "mode=evaluate", "checkpoint=runs/mine"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -116,6 +119,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
         line += f" {ON}" if "checkpoint=" in line else f" {SHORT} restart=true"
     if mode == "evaluate":
         line += f" data.seconds={SECONDS}"
+        line += " data.test=0.99" if "split=test" in words else ""  # of a single utterance
     done = clone.run_py(line)
     assert done.code == 0, done.err
     if f"input={SENTENCE}" in words and "experiment=baseline" in words:
@@ -144,7 +148,7 @@ def try_compare(clone: SimpleNamespace, *words: str) -> None:
     words = [path for word in words for path in glob(word.replace("-run-...", "-run-*")) or [word]]
     code, out, err = call(clone, "mfcc_wavenet.compare.__main__", *words)
     assert code == 0 and Path("compare.html").stat().st_size > 10_000, err
-    assert re.match(r"compare\.html .*: .*mine|compare\.html .*: 000", out), out
+    assert re.match(r"compare\.html .*: .*(mine|000|ours)", out), out
 
 
 def try_workspace(clone: SimpleNamespace, project: str) -> None:
@@ -211,6 +215,12 @@ def try_pytest(clone: SimpleNamespace, folder: str) -> None:
     assert (ROOT / folder).is_dir()
 
 
+def try_pip(clone: SimpleNamespace, *words: str) -> None:
+    """The file is there, and pins a version of each package."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / words[-1]).read_text().splitlines()]
+    assert words[0] == "-r" and all(re.fullmatch(r"[\w-]+==[\d.]+", line) for line in filter(None, lines))
+
+
 def try_environment(clone: SimpleNamespace, *words: str) -> None:
     """What makes a virtual environment and enters it is there."""
     assert importlib.util.find_spec("venv") and Path(sys.prefix, "bin", "activate").is_file()
@@ -230,6 +240,7 @@ RULES: dict[str, Callable[..., None]] = {
     "python -m docs.model": try_figure,
     "python -m support.fit_front_ends": try_fit,
     "python -m pytest": try_pytest,
+    "pip install": try_pip,
     "python3.11 -m venv .venv": try_environment,
     ". .venv/bin/activate": try_environment,
     "make": try_make,
