@@ -21,7 +21,7 @@ from mfcc_wavenet.config.files import (
     write_json,
 )
 from mfcc_wavenet.config.parse import first_difference, run_config
-from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.config.settings import DataSettings, Settings
 from mfcc_wavenet.config.size import sizes
 from mfcc_wavenet.data.corpora import known
 from mfcc_wavenet.data.prepared import splits

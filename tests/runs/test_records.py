@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from omegaconf.errors import OmegaConfBaseException
-from support.settings import DEMO, ROOT, SMALL, compose_settings
+from support.settings import DEMO, ROOT, SMALL, compose_command, compose_settings
 
+from mfcc_wavenet import modes
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.experiments import EXPERIMENTS
@@ -21,7 +22,6 @@ from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import Settings, UpsamplingSettings, WavenetSettings, WindowSettings
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.modes import pin
 from mfcc_wavenet.runs import records
 from mfcc_wavenet.runs.records import MAX_CHECKPOINT
 from mfcc_wavenet.training.chassis import Chassis
@@ -35,6 +35,11 @@ RECORDS = sorted(path.parent for path in EXPERIMENTS.glob("*/results.json"))
 def geometry(settings: Settings) -> Geometry:
     """What is built first; it refuses what contradicts itself."""
     return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+
+
+def pin(run: Path, composed: Settings | None, directory: Path, weights: str) -> None:
+    """As `mode=pin weights=WEIGHTS` does, with no clips of what a run has wrong."""
+    modes.pin(run, composed, directory, compose_command("clips=0", f"weights={weights}"))
 
 
 # --- what is in the repository --------------------------------------------------------------------

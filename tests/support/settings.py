@@ -7,7 +7,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from mfcc_wavenet.config import experiments
-from mfcc_wavenet.config.parse import GROUPS, parse
+from mfcc_wavenet.config.command import Command
+from mfcc_wavenet.config.parse import GROUPS, parse, parse_group
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.data import by_length
 
@@ -33,9 +34,19 @@ SMALL = (
 
 def compose_settings(*overrides: str) -> Settings:
     """What `python run.py OVERRIDES` would train with."""
+    config = _composed(overrides)
+    return parse({group: config[group] for group in GROUPS})
+
+
+def compose_command(*overrides: str) -> Command:
+    """What `python run.py OVERRIDES` would do with it."""
+    config = _composed(overrides)
+    return parse_group(Command, {key: value for key, value in config.items() if key not in GROUPS}, "")
+
+
+def _composed(overrides: tuple[str, ...]) -> dict:
     GlobalHydra.instance().clear()
     experiments.register()
     by_length.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    return parse({group: config[group] for group in GROUPS})
+        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
