@@ -3,7 +3,6 @@
 Nothing here reaches further than this machine: what stands for W&B listens on the loopback.
 """
 
-import json
 import os
 import re
 import shlex
@@ -18,7 +17,7 @@ import pytest
 import soundfile
 from matplotlib.figure import Figure
 from PIL import Image
-from support.wandb_runs import records, rows, wandb
+from support.wandb_runs import records, rows, summary_of, wandb
 from support.wandb_server import Server
 
 from mfcc_wavenet.config.errors import UserError
@@ -89,9 +88,9 @@ def test_what_is_logged_offline_is_read_back(tmp_path):
     assert second["audio/generated.caption"] == "at step 10"
     with Image.open(tracker.directory / "files" / second["spectrogram.path"]) as picture:
         assert picture.size == (300, 200)
-    summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(tracker.directory)))
-    assert (summary["summary"]["errors"], summary["summary"]["hardware"]) == (0, "two cores")
-    assert (summary["exit_code"], summary["tags"]) == (3, ["a tag"])
+    end = summary_of(tracker.directory)
+    assert (end["summary"]["errors"], end["summary"]["hardware"]) == (0, "two cores")
+    assert (end["exit_code"], end["tags"]) == (3, ["a tag"])
 
 
 def test_curves_are_drawn_over_samples_seen_and_summaries_are_plain(tmp_path):
@@ -103,7 +102,7 @@ def test_curves_are_drawn_over_samples_seen_and_summaries_are_plain(tmp_path):
     defined = [record["metric"] for record in records(tracker.directory) if record["type"] == "metric"]
     axes = {metric.get("glob_name") or metric["name"]: metric.get("step_metric") for metric in defined}
     assert axes["train/*"] == axes["eval/*"] == axes["score"] == "train/samples_seen" and axes["audio/*"] == "step"
-    summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(tracker.directory)))["summary"]
+    summary = summary_of(tracker.directory)["summary"]
     assert (summary["train/loss"], summary["train/samples_seen"]) == (3.0, 200)
 
 

@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image
 from support.metrics import METRICS
 from support.settings import DEMO
-from support.wandb_runs import records, rows, wandb
+from support.wandb_runs import records, rows, summary_of, wandb
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data import mulaw
@@ -67,7 +67,7 @@ def test_the_score_is_in_every_row_and_in_the_summary(run):
     scores = [row["score"] for row in rows(directory) if row["step"] >= 10 and "score" in row]
     assert scores == sorted(scores, reverse=True)
     wrong = min(row["wrong"] for row in chassis.history if "wrong" in row)
-    summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))["summary"]
+    summary = summary_of(directory)["summary"]
     assert summary["score"] == results["score"] == wrong / 3200
 
 
@@ -76,7 +76,7 @@ def test_the_worst_jump_of_the_loss_is_in_the_results_and_in_the_summary(run):
     chassis, results, directory, printed = run
     losses = [row["loss"] for row in chassis.history if "loss" in row]
     assert len(losses) == 4 and results["worst_jump"] == worst_jump(chassis.history)
-    summary = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))["summary"]
+    summary = summary_of(directory)["summary"]
     assert summary["worst_jump"] == results["worst_jump"]
     assert json.loads((chassis.folder / "results.json").read_text())["worst_jump"] == results["worst_jump"]
     assert f"worst jump       {results['worst_jump']:.4f} nats" in printed
