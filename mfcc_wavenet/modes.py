@@ -129,8 +129,8 @@ def evaluate(
         }
         found = None
         if command.clips and measured["reproduced"] != measured["samples"]:
-            chosen = clips(windows, checkpoint.settings, command.clips, command.clip_seconds)
-            found = quality(checkpoint, chosen, sampling, ranks)
+            chosen = clips(windows, settings, command.clips, command.clip_seconds)
+            found = quality(measured_with, chosen, sampling, ranks)
             measured["quality"] = {"split": split, **found.results()}
     if not ranks.leads:
         return measured
@@ -147,7 +147,7 @@ def evaluate(
     if tracked:
         from mfcc_wavenet.runs.evaluation import log_evaluation  # takes a second, as above
 
-        log_evaluation(checkpoint.settings, output.stem, measured, found.rows() if found else [])
+        log_evaluation(settings, output.stem, measured, found.rows() if found else [])
     return measured
 
 

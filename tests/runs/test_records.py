@@ -38,8 +38,7 @@ def geometry(settings: Settings) -> Geometry:
 
 
 def pin(run: Path, composed: Settings | None, directory: Path, weights: str) -> None:
-    """As `mode=pin weights=WEIGHTS` does, with no clips of what a run has wrong."""
-    modes.pin(run, composed, directory, compose_command("clips=0", f"weights={weights}"))
+    modes.pin(run, composed, directory, compose_command("clips=0", f"weights={weights}"))  # as mode=pin does
 
 
 # --- what is in the repository --------------------------------------------------------------------

@@ -136,7 +136,8 @@ def test_an_evaluation_is_of_what_was_held_out(impatient, tmp_path, capsys):
         ("train", 5 * SAMPLES, "split=train: 5 utterances, 0.5 s, all of which the model was trained on."),
         ("all", 8 * SAMPLES, "split=all: 8 utterances, 0.8 s, 5 of which the model was trained on."),
     ):
-        measured = evaluate(chassis.checkpoint_path, checkpoint, moved, None, tmp_path / "evaluation.json", split)
+        command = compose_command("clips=0", f"split={split or 'null'}")
+        measured = evaluate(chassis.checkpoint_path, checkpoint, moved, None, tmp_path / "evaluation.json", command)
         assert measured["samples"] == samples and said in capsys.readouterr().err
 
 
