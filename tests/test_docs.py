@@ -109,7 +109,7 @@ def call(clone: SimpleNamespace, module: str, *arguments: str) -> tuple[int, str
 def try_run_py(clone: SimpleNamespace, *words: str) -> None:
     """No mistyped key, option or experiment; then the whole of it, shortened."""
     settings = [word for word in words if "=" in word and not word.startswith(COMMAND_KEYS)]
-    compose_settings(*settings, *([] if "data.root=FOLDER" in words else ["data.root=."]))
+    compose_settings(*settings, *([] if "data.root=" in " ".join(words) else ["data.root=."]))
     line = shlex.join(words)
     if "wandb:ENTITY" in line:  # tests/runs/test_artifacts.py has a server
         clone.run_py.refused(line, "no W&B credentials found")
