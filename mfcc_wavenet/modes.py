@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import soundfile
 import torch
 
 from mfcc_wavenet.config.command import Command
@@ -136,10 +137,9 @@ def evaluate(
             print(found.table(), file=sys.stderr)
             found.save(output.with_name(CLIPS.format(output.stem)))
         write_json(output, measured)
-    except OSError as error:
-        raise UserError(
-            f"output={output} could not be written ({error.strerror}); the line above says it all."
-        ) from error
+    except (OSError, soundfile.SoundFileError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"output={output} could not be written ({reason}); the line above says it all.") from error
     if tracked:
         from mfcc_wavenet.runs.evaluation import log_evaluation  # takes a second, as above
 

@@ -106,7 +106,8 @@ def test_a_part_that_there_is_not_cannot_be_evaluated(type_in):
 
 def test_an_evaluation_that_cannot_be_written_is_printed_first(type_in, trained):
     """The minutes that it took are not lost."""
-    done = type_in.refused("mode=evaluate checkpoint=runs/small output=spoken.wav/x.json", "output=spoken.wav/x.json")
+    line = "mode=evaluate checkpoint=runs/small clips=0 output=spoken.wav/x.json"
+    done = type_in.refused(line, "output=spoken.wav/x.json")
     assert json.loads(done.out.splitlines()[-1])["samples"] == 3200
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf.errors import OmegaConfBaseException
+from support.command import pin
 from support.settings import ROOT, SMALL, compose_settings
 
 from mfcc_wavenet.config import experiments
@@ -21,7 +22,6 @@ from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import Settings, UpsamplingSettings, WavenetSettings, WindowSettings
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.modes import pin
 from mfcc_wavenet.runs import records
 from mfcc_wavenet.runs.records import MAX_CHECKPOINT
 from mfcc_wavenet.training.chassis import Chassis

@@ -3,18 +3,29 @@
 import re
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 import run as command_line
-from support.settings import SMALL
+from mfcc_wavenet import modes
+from mfcc_wavenet.config.command import Command
+from mfcc_wavenet.config.settings import Settings
+from support.settings import ROOT, SMALL
 
 # On stderr of a command that works, too.
 USUAL = r"step/s|s/step|^\d+ speakers?, |^Cost: |^Speed: |^Measuring |^Split by "
 QUICK = " ".join([*SMALL, "train.steps=4", "train.sample_utterances=0", "runs=runs", "data.prepared=prepared"])
+
+
+def pin(run: Path, composed: Settings | None, directory: Path, weights: str) -> None:
+    """What mode=pin does with all that conf/config.yaml says, but for the type of the weights."""
+    config = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "config.yaml"))
+    values = {field.name: config[field.name] for field in fields(Command)}
+    modes.pin(run, composed, directory, Command(**values | {"weights": weights}))
 
 
 @dataclass(frozen=True)

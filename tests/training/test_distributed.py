@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.ranks import train
+from support.ranks import WARM, train
 from support.settings import ROOT, SMALL
 
 from mfcc_wavenet.config.errors import UserError
