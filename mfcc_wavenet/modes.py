@@ -27,8 +27,8 @@ from mfcc_wavenet.runs.summary import reproduction, table
 from mfcc_wavenet.training.distributed import joined
 
 # May differ between the parts of a run: they change nothing of what is trained, but for rounding.
-OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device", "train.compile")
-OF_THE_MACHINE += ("train.accumulation",)
+OF_THE_MACHINE = ("tracking", "data.prepared", "data.workers", "train.workers", "train.threads", "train.device")
+OF_THE_MACHINE += ("train.compile", "train.accumulation")
 
 
 def train(

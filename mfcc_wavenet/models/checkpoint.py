@@ -210,6 +210,7 @@ def _from_3_to_4(content: dict[str, Any]) -> None:
 def _from_4_to_5(content: dict[str, Any]) -> None:
     """New settings: what was done before they could be set. The corpus is known without the training state, too."""
     content["settings"]["data"] |= {"valid": 0.0, "test": 0.0, "split_by": "utterance", "split_seed": 0}
+    content["settings"]["data"] |= {"workers": None}
     content["settings"]["train"] |= {"validate_interval": 0, "validate_samples": 320_000, "patience": None}
     content["corpus"] = content["training"] and content["training"].pop("corpus", None)
 
