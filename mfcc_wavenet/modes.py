@@ -22,11 +22,11 @@ from mfcc_wavenet.config.files import (
     write_json,
 )
 from mfcc_wavenet.config.parse import first_difference, run_config
-from mfcc_wavenet.config.settings import DataSettings, Settings
+from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import sizes
 from mfcc_wavenet.data.prepared import splits
+from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.prepared.prepare import size
-from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.clips import Clip, clips
 from mfcc_wavenet.evaluation.free_running import corpus_windows
 from mfcc_wavenet.evaluation.held_out import best_temperature, quality, temperatures
@@ -40,8 +40,8 @@ from mfcc_wavenet.runs.summary import reproduction, table
 from mfcc_wavenet.training.distributed import joined
 
 # May differ between the parts of a run: they change nothing of what is trained, but for rounding.
-OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device", "train.compile")
-OF_THE_MACHINE += ("train.accumulation",)
+OF_THE_MACHINE = ("tracking", "data.prepared", "data.workers", "train.workers", "train.threads", "train.device")
+OF_THE_MACHINE += ("train.compile", "train.accumulation")
 
 
 def train(
@@ -101,10 +101,11 @@ def evaluate(
 ) -> dict:  # fmt: skip
     """Measures a checkpoint on a corpus; prints one line of JSON and writes the same to output.
 
-    settings: the checkpoint's, with what is to be different of them; command: which split, a part of their corpus or
-    "all", or None for the part that was trained on, or for all where it is another corpus; and how many clips of it are
-    generated and measured, and how. stderr says which part was measured, and how many of its utterances the model was
-    trained on, and has the table of the clips. tracked: a W&B run has all of it, and the sounds.
+    settings: the checkpoint's, with what is to be different of them. command: which split, a part of their corpus or
+    "all". None: of the corpus that the model was trained on, what is held out for tests, else for validation, else all
+    of it; all of another corpus. And how many clips of it are generated and measured, and how. stderr says which part
+    is measured, and how much of it the model was trained on, and has the table of the clips. tracked: a W&B run has all
+    of it, and the sounds.
     """
     refuse_overwriting(output, identities([path]))
     split, sampling = command.split, command.sampling(checkpoint.temperature)
@@ -112,22 +113,24 @@ def evaluate(
         raise UserError(f"split={split} is not a part; there are {', '.join(splits.PARTS)} and {splits.ALL}.")
     with joined("cpu") as ranks:
         ranks.refuse_other_settings(settings)
-        trained = checkpoint.settings.data
-        checkpoint = with_settings(ranks.of_first(lambda: checkpoint), settings)
-        split = split or (splits.TRAIN if splits.same_audio(settings.data, trained) else splits.ALL)
-        windows = corpus_windows(checkpoint, ranks, split)
-        print(_what_is_measured(windows, split, settings, trained), file=sys.stderr)
+        checkpoint = ranks.of_first(lambda: checkpoint)
+        measured_with = with_settings(checkpoint, settings)
+        windows = corpus_windows(measured_with, ranks, splits.ALL)
+        was_trained_on = _was_trained_on(checkpoint, windows.corpus, settings)
+        split = split or (splits.held_out(settings.data) if was_trained_on else splits.ALL)
+        windows = windows.over(splits.part(windows.corpus, settings.data, split))
+        print(_what_is_measured(checkpoint, windows.corpus, split, was_trained_on), file=sys.stderr)
         measured = {
             "experiment": experiment,
-            **measure(checkpoint, ranks, windows),
+            **measure(measured_with, ranks, windows),
             "split": split,
             "checkpoint": str(path),
             "checkpoint_sha256": checkpoints.digest(path),
         }
         found = None
         if command.clips and measured["reproduced"] != measured["samples"]:
-            chosen = clips(windows, checkpoint.settings, command.clips, command.clip_seconds)
-            found = quality(checkpoint, chosen, sampling, ranks)
+            chosen = clips(windows, settings, command.clips, command.clip_seconds)
+            found = quality(measured_with, chosen, sampling, ranks)
             measured["quality"] = {"split": split, **found.results()}
     if not ranks.leads:
         return measured
@@ -143,19 +146,27 @@ def evaluate(
     if tracked:
         from mfcc_wavenet.runs.evaluation import log_evaluation  # takes a second, as above
 
-        log_evaluation(checkpoint.settings, output.stem, measured, found.rows() if found else [])
+        log_evaluation(settings, output.stem, measured, found.rows() if found else [])
     return measured
 
 
-def _what_is_measured(windows: Windows, split: str, settings: Settings, trained: DataSettings) -> str:
-    """And how much of it the model has been trained on, which was on the corpus of the settings trained."""
-    corpus, rate = windows.corpus, settings.features.sample_rate
-    measured = f"Measuring split={split}: {size(corpus, rate)}"
-    if not splits.same_audio(settings.data, trained):
-        return f"{measured}, of another corpus than the one that the model was trained on."
-    seen = int(splits.trained_on(corpus, trained, rate).sum())
-    count = "all" if seen == len(corpus) else f"{seen:,}" if seen else "none"
-    return f"{measured}, {count} of which the model was trained on."
+def _was_trained_on(checkpoint: Checkpoint, corpus: Corpus, settings: Settings) -> bool:
+    """Whether the corpus is the checkpoint's, wherever it lies now, or more or less of the same audio."""
+    return checkpoint.corpus == corpus.digest or splits.same_audio(checkpoint.settings.data, settings.data)
+
+
+def _what_is_measured(checkpoint: Checkpoint, corpus: Corpus, split: str, was_trained_on: bool) -> str:
+    """And how much of it the model was trained on."""
+    rate = checkpoint.settings.features.sample_rate
+    seen = int(splits.trained_on(corpus, checkpoint.settings.data, rate).sum())
+    if was_trained_on:
+        count = "all" if seen == len(corpus) else f"{seen:,}" if seen else "none"
+        known = f"{count} of which the model was trained on"
+    elif checkpoint.corpus:
+        known = "of another corpus than the one that the model was trained on"
+    else:
+        known = "and the checkpoint is too old to say whether the model was trained on any of them"
+    return f"Measuring split={split}: {size(corpus, rate)}, {known}."
 
 
 def pin(folder: Path, composed: Settings | None, directory: Path, command: Command, name: str = CHECKPOINT) -> None:
@@ -176,7 +187,9 @@ def pin(folder: Path, composed: Settings | None, directory: Path, command: Comma
     stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
     given = command.sampling(trained.temperature).temperature
     checkpoint = replace(trained, weights=stored, training=None, temperature=given)
-    measured = measure(checkpoint)  # first: a record is replaced as a whole or not at all
+    # First: a record is replaced as a whole or not at all.
+    windows = corpus_windows(checkpoint, part=results.get("split", splits.TRAIN))
+    measured = measure(checkpoint, windows=windows)
     if results["wrong"] == 0 and not measured["reproduced"] == measured["samples"]:
         raise UserError(
             f"weights={weights}: with weights of that type {measured['wrong']:,} of {measured['samples']:,} samples "
@@ -198,31 +211,34 @@ def pin(folder: Path, composed: Settings | None, directory: Path, command: Comma
 
 def _heard(checkpoint: Checkpoint, command: Command) -> tuple[Checkpoint, dict]:
     """With its best temperature, if none is given, and what was found by generating what was held out of training."""
-    data, found = checkpoint.settings.data, {}
+    settings, data, found = checkpoint.settings, checkpoint.settings.data, {}
+    if not command.clips or not data.valid + data.test:
+        return checkpoint, found
+    windows = corpus_windows(checkpoint, part=splits.ALL)
 
     def chosen(part: str) -> list[Clip]:
-        return clips(corpus_windows(checkpoint, part=part), checkpoint.settings, command.clips, command.clip_seconds)
+        of_part = windows.over(splits.part(windows.corpus, data, part))
+        return clips(of_part, settings, command.clips, command.clip_seconds)
 
-    if command.temperature is None and command.clips and data.valid:
+    if command.temperature is None and data.valid:
         name, means = temperatures(checkpoint, chosen(splits.VALID), command.sampling_seed)
         checkpoint = replace(checkpoint, temperature=best_temperature(name, means))
         found["temperatures"] = {name: {f"{temperature:g}": mean for temperature, mean in means.items()}}
         print(f"temperature={checkpoint.temperature:g} is best on split=valid: {found['temperatures']}")
-    if command.clips and data.valid + data.test:
-        part = splits.TEST if data.test else splits.VALID
-        heard = quality(checkpoint, chosen(part), command.sampling(checkpoint.temperature))
-        found["quality"] = {"split": part, **heard.results()}
-        print(heard.table(), file=sys.stderr)
-    return checkpoint, found
+    part = splits.held_out(data)
+    heard = quality(checkpoint, chosen(part), command.sampling(checkpoint.temperature))
+    print(heard.table(), file=sys.stderr)
+    return checkpoint, found | {"quality": {"split": part, **heard.results()}}
 
 
 def _results_at_best(checkpoint: Checkpoint) -> dict:
     """What of a run's results was otherwise at its best pass; what it is worth is measured anew."""
     best = checkpoint.training["best"]
-    return {
-        "wrong": best["wrong"], "margin": best["margin"], "steps": best["step"], "epochs": round(best["epochs"], 3),
-        "samples_seen": best["samples_seen"], "seconds": round(checkpoint.training["seconds"], 1),
-        "best_checkpoint": CHECKPOINT,
+    of_valid = {name: best[name] for name in ("valid_nats", "valid_error") if name in best}
+    return of_valid | {
+        "wrong": best.get("wrong"), "margin": best.get("margin"), "steps": best["step"],
+        "epochs": round(best["epochs"], 3), "samples_seen": best["samples_seen"],
+        "seconds": round(checkpoint.training["seconds"], 1), "best_checkpoint": CHECKPOINT,
     }  # fmt: skip
 
 

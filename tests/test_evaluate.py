@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_clips(type_in, trained):
         line = f"mode=evaluate checkpoint=runs/small {FEW} temperature=0.8 sampling_seed={seed} output={name}.json"
         assert type_in(line).code == 0
     one, same, other = (
-        [(trained / f"{name}.clips" / f"d.{system}.flac").read_bytes() for system in ("ours", "greedy")]
+        [(trained / f"{name}.clips" / f"c.{system}.flac").read_bytes() for system in ("ours", "greedy")]
         for name in ("one", "same", "other")
     )
     assert one == same and one[0] != other[0] and one[1] == other[1]

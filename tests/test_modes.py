@@ -13,7 +13,7 @@ import soundfile
 import torch
 from support.command import QUICK, CommandLine
 from support.disks import files_of_at_most
-from support.settings import ROOT
+from support.settings import DEMO, ROOT
 
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.audio import read_audio
@@ -77,6 +77,7 @@ def test_a_model_is_evaluated_on_other_audio(type_in, trained):
     ("options", "split", "samples", "line"),
     [
         ("", "train", 3200, "split=train: 1 utterance, 0.2 s, all of which the model was trained on."),
+        (f"data.root={DEMO}", "train", 3200, "split=train: 1 utterance, 0.2 s, all of which the model was trained on."),
         ("split=all", "all", 3200, "split=all: 1 utterance, 0.2 s, all of which the model was trained on."),
         ("data.seconds=3.6", "train", 57_600, "2 utterances, 3.6 s, 1 of which the model was trained on."),
         (

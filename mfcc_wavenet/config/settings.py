@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mfcc_wavenet.config.errors import UserError, at_least, at_most, one_of
 from mfcc_wavenet.config.mel_scale import hz_to_mel, mel_to_hz
-from mfcc_wavenet.config.training_settings import OptimSettings, TrainSettings
+from mfcc_wavenet.config.training_settings import MAX_PROCESSES, OptimSettings, TrainSettings
 
 BACKENDS = ("librosa", "torchaudio")
 DELTA_ORDERS = (0, 1, 2)
@@ -214,6 +214,7 @@ class DataSettings:
     root: tuple[str, ...]  # one folder, one manifest (speaker TAB path) or any number of audio files
     seconds: float | None  # only this much of it, from its start; null: all
     prepared: str  # the folder for prepared corpora
+    workers: int | None  # processes that prepare one; null: as many as there are cores
     valid: float  # fraction held out for validation
     test: float  # fraction held out for tests
     split_by: str  # "utterance" or "speaker": what is in one part as a whole
@@ -221,6 +222,9 @@ class DataSettings:
 
     def __post_init__(self):
         one_of(SPLIT_BY, "data", "split_by", self.split_by)
+        if self.workers is not None:
+            at_least(1, "data", "workers", self.workers)
+            at_most(MAX_PROCESSES, "data", "workers", self.workers)
         if self.valid + self.test >= 1:
             raise UserError(
                 f"data.valid is {self.valid} and data.test {self.test}; together they must be less than 1, so that "
@@ -246,6 +250,11 @@ class Settings:
             raise UserError(
                 f"train.accumulation is {self.train.accumulation}, but window.batch_size is {self.window.batch_size}; "
                 "each part of a step needs a window, so it must be at most that."
+            )
+        if self.train.validate_interval and not self.data.valid:
+            raise UserError(
+                f"train.validate_interval is {self.train.validate_interval}, but data.valid is 0, so nothing is held "
+                "out for validation; data.valid=0.05 would hold out a twentieth."
             )
         if self.data.split_by == "speaker" and self.data.valid + self.data.test and self.wavenet.speaker_channels:
             raise UserError(

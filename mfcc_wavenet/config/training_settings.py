@@ -67,9 +67,12 @@ class TrainSettings:
     gradient_metrics: bool  # mfcc_grad_* and update_ratio_*, at every logged step
     evaluate_interval: int  # steps between two teacher-forced passes over everything
     evaluate_below: float  # such a pass is made only once the training error is below this
+    validate_interval: int  # steps between two teacher-forced passes over what is held out for validation
+    validate_samples: int  # of it, at most, in whole utterances
+    patience: int | None  # such passes without an improvement after which training ends; null: it never does so
     return_to_best: float | None  # times the loss at the best pass, above which training returns to it; null: never
     sample_interval: int  # steps between two audio samples
-    sample_utterances: int  # utterances, from the first on, that are generated then
+    sample_utterances: int  # utterances that are generated then: of the valid part, where there are passes over it
     sample_seconds: float  # at most, of each of them
     checkpoint_interval: int  # steps
     accumulation: int  # parts that a step's windows are computed in, one after the other
@@ -82,11 +85,19 @@ class TrainSettings:
 
     def __post_init__(self):
         at_least(1, "train", "accumulation", self.accumulation)
+        at_least(1, "train", "validate_samples", self.validate_samples)
         at_most(MAX_PROCESSES, "train", "workers", self.workers)
         at_most(MAX_PROCESSES, "train", "threads", self.threads)
         if self.return_to_best is not None and self.return_to_best <= 1:
             raise UserError(
                 f"train.return_to_best is {self.return_to_best}; it is a factor above 1, or null to never return."
             )
+        if self.patience is not None:
+            at_least(1, "train", "patience", self.patience)
+            if not self.validate_interval:
+                raise UserError(
+                    f"train.patience is {self.patience}, which counts passes over the valid part, but "
+                    "train.validate_interval is 0, so there are none."
+                )
         if self.precision is not None:
             one_of(PRECISIONS, "train", "precision", self.precision)

@@ -23,12 +23,17 @@ class TeacherForced:
     nats: float  # mean negative log likelihood per sample
     margin: float  # the smallest logit difference between the true code and its nearest rival (negative where wrong)
 
+    @property
+    def error(self) -> float:
+        """The fraction of samples that are wrong."""
+        return self.wrong / self.samples
+
     def values(self) -> dict[str, float | int]:
         """What is logged of it, by name."""
         return {
             "wrong": self.wrong,
             "samples": self.samples,
-            "error": self.wrong / self.samples,
+            "error": self.error,
             "nats": self.nats,
             "bits_per_sample": self.nats / math.log(2),
             "margin": self.margin,

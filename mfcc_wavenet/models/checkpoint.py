@@ -38,6 +38,7 @@ class Checkpoint:
     statistics: Statistics  # of the frames of the corpus that it was trained on
     weights: dict[str, torch.Tensor]  # the ones to use: averaged, if averaging is on; float32
     training: dict[str, Any] | None  # None: a pinned checkpoint, which cannot continue training
+    corpus: str | None = None  # the digest of the prepared corpus that it was trained on; None: it is not known
     temperature: float = 0.0  # at which it generates best; 0, greedy, of one for which that was not measured
 
     @property
@@ -67,6 +68,7 @@ def save(path: Path, checkpoint: Checkpoint, weights: torch.dtype = torch.float3
         "weights": {name: weight.to(weights) for name, weight in checkpoint.weights.items()},
         "training": checkpoint.training,
         "temperature": checkpoint.temperature,
+        "corpus": checkpoint.corpus,
     }
     try:
         with replacing(path) as unfinished, open(unfinished, "wb") as file:
@@ -96,6 +98,7 @@ def load(path: Path) -> Checkpoint:
             weights={name: weight.float() for name, weight in content["weights"].items()},
             training=content["training"],
             temperature=Sampling(content["temperature"]).temperature,
+            corpus=content["corpus"],
         )
     except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -126,6 +129,8 @@ def _refuse_useless(content: dict[str, Any], channels: int) -> None:
             raise ValueError(f"its weight {name} is not finite")
     if training is not None and not isinstance(training, dict):
         raise ValueError("its training state is not a mapping")
+    if not isinstance(content["corpus"], str | None):
+        raise ValueError("its corpus is not a digest")
 
 
 def _read(path: Path) -> Any:
@@ -207,8 +212,11 @@ def _from_3_to_4(content: dict[str, Any]) -> None:
 
 
 def _from_4_to_5(content: dict[str, Any]) -> None:
-    """New settings: what was done before they could be set. Generation was greedy."""
+    """New settings: what was done before they could be set. Generation was greedy, and the corpus is known to all."""
     content["settings"]["data"] |= {"valid": 0.0, "test": 0.0, "split_by": "utterance", "split_seed": 0}
+    content["settings"]["data"] |= {"workers": None}
+    content["settings"]["train"] |= {"validate_interval": 0, "validate_samples": 320_000, "patience": None}
+    content["corpus"] = content["training"] and content["training"].pop("corpus", None)
     content["temperature"] = 0.0
 
 

@@ -82,17 +82,20 @@ def spectrograms(
 def curves(history: list[dict], title: str) -> Figure:
     """Loss and wrong samples against the samples seen, on logarithmic scales.
 
-    A row of the history has "samples_seen" and some of "loss" (nats per sample), "wrong_estimate"
-    (wrong samples of all, judged by the latest training windows) and "wrong" (the same, counted in
-    a pass over everything); one that lacks a value, or has None or NaN there, is left out of that
-    curve. Zero wrong samples, the aim, has its own line at the bottom, with a mark where it was
-    reached first. A row with "returned_to" is a vertical line: training returned to its best pass.
+    A row of the history has "samples_seen" and some of "loss" (nats per sample), "valid_nats" (the
+    same, of what is held out for validation), "wrong_estimate" (wrong samples of all, judged by the
+    latest training windows) and "wrong" (the same, counted in a pass over everything); one that
+    lacks a value, or has None or NaN there, is left out of that curve. Zero wrong samples, the aim,
+    has its own line at the bottom, with a mark where it was reached first. A row with "returned_to"
+    is a vertical line: training returned to its best pass.
     The title, the run's name, is written as it is, whatever it holds.
     """
     figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     _entitle(figure, title)
     seen, loss = _curve(above, history, "loss", BLUE, "while training")
+    validated_at, valid = _curve(above, history, "valid_nats", RED, "valid part, not trained on")
+    loss = np.concatenate([loss, valid])
     _loss_scale(above, loss[loss > 0])
     above.set_ylabel("loss (nats per sample)")
     seen_then, estimates = _curve(below, history, "wrong_estimate", PINK, "while training")
@@ -107,7 +110,7 @@ def curves(history: list[dict], title: str) -> Figure:
         label = f"first 0 wrong, at {first:,.0f} samples seen"
         mark = {"marker": "*", "markersize": 15, "linestyle": "none", "clip_on": False, "zorder": 5}
         below.plot(first, 0, color=GREEN, markeredgecolor="white", label=label, **mark)
-    _samples_scale(below, np.concatenate([seen, seen_then, counted_at]))
+    _samples_scale(below, np.concatenate([seen, validated_at, seen_then, counted_at]))
     for number, row in enumerate(row for row in history if "returned_to" in row):
         label = "_another" if number else "returned to the best pass"
         above.axvline(row["samples_seen"], color=GREY, linewidth=1, linestyle=":", label=label)

@@ -10,9 +10,10 @@ def table(folder: Path, commands: dict[str, str]) -> str:
     """What came out of a finished run, where it lies, and what can be done with its W&B run."""
     results = read_results(folder)
     rows = {
-        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples, teacher-forced",
+        "wrong": f"{results['wrong']:,} of {results['samples']:,} samples{_part(results)}, teacher-forced",
         "reproduced": f"{reproduction(results)}, free-running from MFCCs alone",
         "nats": f"{results['nats']:.6f} per sample",
+        "valid": _valid(results),
         "worst jump": _jump(results),
         "best pass": _best(folder, results),
         "samples seen": f"{results['samples_seen']:,} in {results['epochs']:.1f} epochs, {results['steps']:,} steps",
@@ -38,7 +39,20 @@ def _best(folder: Path, results: dict) -> str:
     """The best pass, where it is not the last one."""
     if results.get("best_checkpoint") != BEST:
         return ""
-    return f"{results['best_wrong']:,} wrong after {results['best_step']:,} steps: {folder / BEST}"
+    valid = results.get("best_valid_nats")
+    measured = f"{results['best_wrong']:,} wrong" if valid is None else f"{valid:.6f} nats on the valid part"
+    return f"{measured} after {results['best_step']:,} steps: {folder / BEST}"
+
+
+def _part(results: dict) -> str:
+    return " of the valid part" if results.get("split") == "valid" else ""
+
+
+def _valid(results: dict) -> str:
+    """The last pass over the valid part, of a run that made some."""
+    if "valid_nats" not in results:
+        return ""
+    return f"{results['valid_nats']:.6f} nats per sample, error {results['valid_error']:.4f}, not trained on"
 
 
 def reproduction(results: dict) -> str:

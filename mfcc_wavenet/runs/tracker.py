@@ -42,6 +42,7 @@ SAMPLES_SEEN = "train/samples_seen"  # steps of different windows cannot be comp
 AXES = {  # what is drawn over what; none of the patterns overlap, since wandb does not say which would count
     "train/*": SAMPLES_SEEN,
     "eval/*": SAMPLES_SEEN,
+    "valid/*": SAMPLES_SEEN,
     "score": SAMPLES_SEEN,
     SAMPLES_SEEN: "step",  # a name counts before a pattern
     "audio/*": "step",

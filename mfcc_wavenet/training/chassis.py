@@ -77,8 +77,7 @@ class Chassis:
         self.settings = settings
         self.folder = folder
         self.checkpoint_path = folder / CHECKPOINT
-        self.choices = choices or {}
-        self.ranks = ranks
+        self.choices, self.ranks = choices or {}, ranks
         self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
         self.device = pick_device(distributed.device_of(ranks.place, settings.train.device))
         self.precision = pick_precision(settings.train.precision, self.device)
@@ -90,8 +89,9 @@ class Chassis:
         torch.manual_seed(settings.train.seed)
         channels = settings.wavenet.quantization_channels
         corpus = ranks.open_corpus(lambda: prepare(settings.data, settings.features, channels))
-        self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(corpus.speakers)))
-        self.corpus = splits.parts(corpus, settings.data, settings.features.sample_rate)[splits.TRAIN]
+        self.speakers = checkpoint.speakers if checkpoint else tuple(corpus.speaker_samples)
+        parts = splits.parts(corpus, settings.data, settings.features.sample_rate)
+        self.corpus = parts[splits.TRAIN]
         self.statistics = checkpoint.statistics if checkpoint else self.corpus.statistics
         speakers = self.speakers if settings.wavenet.speaker_channels else None
         prediction = LinearPrediction.of(settings.features, settings.wavenet, self.statistics)
@@ -100,6 +100,7 @@ class Chassis:
             (ranks.rank, ranks.size),
         )  # fmt: skip
         ranks.refuse_too_short_epoch(self.windows)
+        self.valid = passes.windows_to_validate_on(self, parts)
         self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
         self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None
         network_pass = make_network_pass(self.model, self.precision, self.compiled, self.device)
@@ -112,7 +113,7 @@ class Chassis:
         self.bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)  # non-finite ones in a row
         self.seconds = 0.0  # of training, over all parts of a run
         self.history: list[dict] = []  # what the curves are drawn from
-        self.best: dict | None = None  # the pass over everything with the fewest wrong samples
+        self.best: dict | None = None  # the pass with the fewest wrong samples or, on the valid part, nats
         self.rows_logged: int | None = 0  # in the folder, when the checkpoint was written
         self.run_id: str | None = None  # W&B's
         self.is_untrained = checkpoint is None
@@ -166,9 +167,9 @@ class Chassis:
         batches = self._batches(self.position)
         self.metrics.restart_clock()
         started = time.perf_counter() - self.seconds
-        zero = passes.zero_of_before(self)
+        zero, out_of_patience = passes.zero_of_before(self), passes.is_out_of_patience(self)
         first_steps = cost.FirstSteps(self)
-        while self.step < settings.steps and not zero:
+        while self.step < settings.steps and not zero and not out_of_patience:
             self.training_step(batches)
             report.progress(self.step)
             first_steps.tell(report)
@@ -180,6 +181,9 @@ class Chassis:
                 self.metrics.restart_clock()
             if every(settings.evaluate_interval, self.step) and self._worth_evaluating():
                 zero = passes.look_for_zero(self, report)
+                self.metrics.restart_clock()
+            if every(settings.validate_interval, self.step):
+                out_of_patience = passes.validate(self, report)
                 self.metrics.restart_clock()
             self.seconds = time.perf_counter() - started
             signal_number = self.ranks.agreed_signal(interruption.signal_number)
@@ -298,8 +302,7 @@ class Chassis:
     def _conclude(self, report: Report, zero: TeacherForced | None) -> dict:
         """Measures the model unless that was just done; writes settings, results, sounds and pictures."""
         self._refuse_divergence()
-        measured = zero or passes.evaluate(self, report)
-        results = passes.results(self, measured)
+        results = passes.conclude(self, report, zero)
         try:
             report.conclude(self.step, self._first_utterances(), self.history, results)
             if passes.is_best(self):
@@ -316,7 +319,7 @@ class Chassis:
         return results
 
     def _first_utterances(self) -> list[Sample]:
-        return list(first_utterances(self.evaluated_model, self.windows, self.settings, self.ranks))
+        return list(first_utterances(self.evaluated_model, self.valid or self.windows, self.settings, self.ranks))
 
     # --- building blocks --------------------------------------------------------------------------
 
@@ -334,7 +337,8 @@ class Chassis:
 
     def _write(self, *names: str) -> None:
         weights, training = self.evaluated_model.state_dict(), state.of_training(self)
-        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, training)
+        digest = self.corpus.digest
+        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, training, digest)
         if self.ranks.leads:
             with without_signals_of_children():
                 for name in names:

@@ -1,8 +1,11 @@
-"""Passes over the whole corpus while training: what is wrong, whether that is the end, and which pass was the best."""
+"""Passes while training, over the training part and over the valid one: which ends it, and which was the best."""
 
 from typing import TYPE_CHECKING, Any
 
 from mfcc_wavenet.config.files import BEST, CHECKPOINT
+from mfcc_wavenet.data.prepared import splits
+from mfcc_wavenet.data.prepared.corpus import Corpus
+from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
 from mfcc_wavenet.evaluation.zero_error import certify
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -14,15 +17,41 @@ if TYPE_CHECKING:
     from mfcc_wavenet.training.chassis import Chassis
 
 
+def windows_to_validate_on(chassis: "Chassis", parts: dict[str, Corpus]) -> Windows | None:
+    """Of the valid part, as much as train.validate_samples says; None where nothing is validated."""
+    settings = chassis.settings
+    if not settings.train.validate_interval:
+        return None
+    return chassis.windows.over(splits.some(parts[splits.VALID], settings.data, settings.train.validate_samples))
+
+
 def evaluate(chassis: "Chassis", report: Report) -> TeacherForced:
-    """A pass, which goes into history and onto the report."""
+    """A pass over everything that is trained on, which goes into history and onto the report."""
     measured = teacher_forced(chassis.evaluated_model, chassis.windows, chassis.ranks)
     seen = chassis.metrics.samples_seen
     chassis.history.append({"step": chassis.step, "samples_seen": seen, "wrong": measured.wrong})
-    note_pass(chassis, measured)
+    if chassis.valid is None:
+        note_pass(chassis, {"wrong": measured.wrong, "margin": measured.margin})
     reached = score(chassis.history, measured.samples)
     report.evaluation(chassis.step, chassis.position.epochs, seen, measured, reached)
     return measured
+
+
+def validate(chassis: "Chassis", report: Report) -> bool:
+    """A pass over the valid part, which goes into history and onto the report. Whether it is the end."""
+    measured = teacher_forced(chassis.evaluated_model, chassis.valid, chassis.ranks)
+    seen, figures = chassis.metrics.samples_seen, {"valid_nats": measured.nats, "valid_error": measured.error}
+    chassis.history.append({"step": chassis.step, "samples_seen": seen, **figures})
+    note_pass(chassis, figures)
+    report.validation(chassis.step, chassis.position.epochs, seen, measured)
+    return is_out_of_patience(chassis)
+
+
+def is_out_of_patience(chassis: "Chassis") -> bool:
+    """Whether train.patience ends the training: so many passes over the valid part were made since the best one."""
+    patience = chassis.settings.train.patience
+    nats = [row["valid_nats"] for row in chassis.history if "valid_nats" in row]
+    return patience is not None and bool(nats) and len(nats) - 1 - nats.index(min(nats)) >= patience
 
 
 def look_for_zero(chassis: "Chassis", report: Report) -> TeacherForced | None:
@@ -33,8 +62,8 @@ def look_for_zero(chassis: "Chassis", report: Report) -> TeacherForced | None:
 
 def zero_of_before(chassis: "Chassis") -> TeacherForced | None:
     """The pass that ended this run, if it was stopped before its results were written; it is logged already."""
-    last = chassis.history[-1] if chassis.history else {}
-    if not chassis.settings.train.stop_at_zero or last.get("wrong") != 0 or last["step"] != chassis.step:
+    is_zero = any(row.get("wrong") == 0 for row in _rows_of_this_step(chassis))
+    if not chassis.settings.train.stop_at_zero or not is_zero:
         return None
     measured = teacher_forced(chassis.evaluated_model, chassis.windows, chassis.ranks)
     return measured if is_exact(chassis, measured) else None
@@ -45,18 +74,35 @@ def is_exact(chassis: "Chassis", measured: TeacherForced) -> bool:
     return certify(chassis.evaluated_model, chassis.windows, measured, chassis.ranks) == measured.samples
 
 
-def results(chassis: "Chassis", measured: TeacherForced) -> dict[str, Any]:
-    """Of a run, whose last pass this was."""
+def conclude(chassis: "Chassis", report: Report, zero: TeacherForced | None) -> dict[str, Any]:
+    """The last passes of a run, as far as they were not just made, and what it came to.
+
+    zero: the pass that ended it. A run that validates and makes no passes over what it is trained on, which may be
+    hundreds of hours, makes none now: its results are of the valid part.
+    """
+    if is_out_of_patience(chassis):
+        patience = chassis.settings.train.patience
+        report.note(f"Training ended after {patience} passes over the valid part that were no better (train.patience).")
+    if chassis.valid is not None and not any("valid_nats" in row for row in _rows_of_this_step(chassis)):
+        validate(chassis, report)
+    if chassis.valid is not None and not chassis.settings.train.evaluate_interval:
+        return results(chassis, chassis.valid, teacher_forced(chassis.evaluated_model, chassis.valid, chassis.ranks))
+    return results(chassis, chassis.windows, zero or evaluate(chassis, report))
+
+
+def results(chassis: "Chassis", windows: Windows, measured: TeacherForced) -> dict[str, Any]:
+    """Of a run, whose last pass was over these windows."""
     return {
-        "score": score(chassis.history, measured.samples),
+        "score": score(chassis.history, chassis.corpus.samples),
         **measured.values(),
-        "reproduced": certify(chassis.evaluated_model, chassis.windows, measured, chassis.ranks),
+        "reproduced": certify(chassis.evaluated_model, windows, measured, chassis.ranks),
+        "split": splits.TRAIN if windows is chassis.windows else splits.VALID,
         "steps": chassis.step,
         "epochs": round(chassis.position.epochs, 3),
         "samples_seen": chassis.metrics.samples_seen,
         "samples_to_zero": samples_to_zero(chassis.history),
         "worst_jump": worst_jump(chassis.history),
-        **results_of_best(chassis, measured.wrong),
+        **results_of_best(chassis),
         "seconds": round(chassis.seconds, 1),
         "seed": chassis.settings.train.seed,
     }
@@ -65,18 +111,19 @@ def results(chassis: "Chassis", measured: TeacherForced) -> dict[str, Any]:
 # --- the best pass --------------------------------------------------------------------------------
 
 
-def note_pass(chassis: "Chassis", measured: TeacherForced) -> None:
-    """Remembers the pass over everything that has just been made, if fewer samples were wrong than in any before.
+def note_pass(chassis: "Chassis", figures: dict[str, float | int]) -> None:
+    """Remembers the pass that has just been made, if it is better than any before: by the first of its figures.
 
-    The next save() then writes it into a file of its own, and it has to come before the next step.
+    That is the nats of the valid part or, of a run that does not validate, the wrong samples of all that it is trained
+    on. The next save() then writes it into a file of its own, and it has to come before the next step.
     """
-    if chassis.best is None or measured.wrong < chassis.best["wrong"]:
+    measure = next(iter(figures))
+    if chassis.best is None or measure not in chassis.best or figures[measure] < chassis.best[measure]:
         chassis.best = {
             "step": chassis.step,
             "epochs": chassis.position.epochs,
             "samples_seen": chassis.metrics.samples_seen,
-            "wrong": measured.wrong,
-            "margin": measured.margin,
+            **figures,
             "loss": next((row["loss"] for row in reversed(chassis.history) if "loss" in row), None),
         }
 
@@ -103,12 +150,14 @@ def match_best_file(chassis: "Chassis") -> None:
         chassis.best = None  # somebody removed it, or it stayed in another folder
 
 
-def results_of_best(chassis: "Chassis", wrong: int) -> dict[str, Any]:
-    """What results say of the best pass and of returns to it; wrong: samples of the last pass, which wins a draw."""
-    best = chassis.best
-    is_earlier = best is not None and best["wrong"] < wrong
-    return {
-        "best_wrong": best["wrong"] if is_earlier else wrong,
+def results_of_best(chassis: "Chassis") -> dict[str, Any]:
+    """What results say of the best pass, of the last one over the valid part, and of returns to the best."""
+    best, measure = chassis.best, "wrong" if chassis.valid is None else "valid_nats"
+    last = next(row for row in reversed(chassis.history) if measure in row)
+    is_earlier = best is not None and best[measure] < last[measure]  # the last pass wins a draw
+    of_valid = {} if chassis.valid is None else {name: last[name] for name in ("valid_nats", "valid_error")}
+    return of_valid | {
+        f"best_{measure}": best[measure] if is_earlier else last[measure],
         "best_step": best["step"] if is_earlier else chassis.step,
         "best_checkpoint": BEST if is_earlier else CHECKPOINT,
         "returns": sum("returned_to" in row for row in chassis.history),
@@ -133,3 +182,7 @@ def return_to_best(chassis: "Chassis") -> dict[str, Any]:
     seen, to = chassis.metrics.samples_seen, chassis.best["step"]
     chassis.history.append({"step": chassis.step, "samples_seen": seen, "returned_to": to})
     return chassis.best
+
+
+def _rows_of_this_step(chassis: "Chassis") -> list[dict]:
+    return [row for row in chassis.history if row["step"] == chassis.step]

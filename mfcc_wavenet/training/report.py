@@ -1,5 +1,6 @@
 """What a person sees of a run: the progress bar, W&B's rows, sounds and pictures, and the table at the end."""
 
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +32,8 @@ class Report:
         interval = TERMINAL_SECONDS if sys.stderr.isatty() else LOG_SECONDS
         self.bar = tqdm(total=steps, unit="step", mininterval=interval)
         self.rate = ""  # of the latest row, which stays on the bar
+        self.valid = ""  # nats of the latest pass over the valid part, which do so, too
+        self.shown = 0.0, math.nan, "?"  # epochs, nats and wrong samples that are on it
 
     def __enter__(self) -> "Report":
         return self
@@ -59,12 +62,20 @@ class Report:
         self._log(values | {SAMPLES_SEEN: samples_seen}, score, step)
         self._show(epochs, measured.nats, f"{measured.wrong:,}")
 
+    def validation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
+        """A teacher-forced pass over the valid part."""
+        values = {"valid/nats": measured.nats, "valid/error": measured.error, SAMPLES_SEEN: samples_seen}
+        self._log(values, None, step)
+        self.valid = f", valid {measured.nats:.4f} nats"
+        self._show(epochs, *self.shown[1:])
+
     def returned(self, step: int, loss: float, best: dict) -> None:
         """Training has returned to its best pass; loss: of the row that made it return, nats per sample."""
         self._log({"train/returned_to": best["step"]}, None, step)
+        measured = f"{best['wrong']:,} wrong" if "wrong" in best else f"{best['valid_nats']:.4g} nats on the valid part"
         self.note(
             f"The loss is {loss:.4g} nats at step {step:,}; weights and optimizer return to the best pass, "
-            f"that of step {best['step']:,} ({best['wrong']:,} wrong, {best['loss']:.4g} nats)."
+            f"that of step {best['step']:,} ({measured}, {best['loss']:.4g} nats)."
         )
 
     def sounds(self, step: int, samples: Iterable[Sample]) -> None:
@@ -107,7 +118,9 @@ class Report:
         append_row(self.folder / HISTORY, {"step": step, **values})
 
     def _show(self, epochs: float, nats: float, wrong: str) -> None:
-        self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, wrong {wrong} of {self.samples:,}{self.rate}")
+        self.shown = epochs, nats, wrong
+        wrong = f"wrong {wrong} of {self.samples:,}"
+        self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, {wrong}{self.valid}{self.rate}")
 
 
 class NoReport(Report):
@@ -132,6 +145,9 @@ class NoReport(Report):
         pass
 
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced, score: float) -> None:
+        pass
+
+    def validation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced) -> None:
         pass
 
     def sounds(self, step: int, samples: Iterable[Sample]) -> None:

@@ -45,7 +45,6 @@ def of_training(chassis: "Chassis") -> dict[str, Any]:
         "rows_logged": count_rows(chassis.folder / HISTORY),
         "choices": chassis.choices,
         "run_id": chassis.run_id,
-        "corpus": chassis.corpus.digest,
     }
 
 
@@ -87,7 +86,7 @@ def _restore(chassis: "Chassis", checkpoint: Checkpoint) -> None:
     chassis.best = training["best"]
     chassis.rows_logged = training["rows_logged"]
     chassis.run_id = training["run_id"]
-    if training["corpus"] != chassis.corpus.digest:
+    if checkpoint.corpus != chassis.corpus.digest:
         print("The corpus is not the one that the checkpoint was trained on.", file=sys.stderr)
 
 

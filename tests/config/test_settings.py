@@ -173,6 +173,24 @@ def test_data(changes, words):
     assert all(word in sentence for word in words)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"patience": 3}, ["train.patience is 3", "train.validate_interval is 0"]),
+        ({"patience": 0, "validate_interval": 5}, ["train.patience is 0", "at least 1"]),
+        ({"validate_samples": 0}, ["train.validate_samples is 0", "at least 1"]),
+    ],
+)
+def test_validation(changes, words):
+    sentence = refused("train", changes)
+    assert all(word in sentence for word in words)
+
+
+def test_validation_needs_something_to_validate_on():
+    with pytest.raises(UserError, match=r"train\.validate_interval is 10, but data\.valid is 0.*data\.valid=0\.05"):
+        compose_settings("train.validate_interval=10")
+
+
 def test_held_out_speakers_are_not_for_a_network_that_knows_its_speakers():
     """It has no embedding for them; without fractions nobody is held out."""
     settings = compose_settings("wavenet.speaker_channels=8", "data.split_by=speaker")

@@ -11,6 +11,11 @@ from support.settings import ROOT, SMALL, compose_settings
 from mfcc_wavenet.models.checkpoint import FORMAT, MARK, digest, load, save
 from mfcc_wavenet.training.chassis import Chassis
 
+NEW_IN_5 = {
+    "data": ("workers", "valid", "test", "split_by", "split_seed"),
+    "train": ("validate_interval", "validate_samples", "patience"),
+}
+
 
 def test_the_pinned_checkpoint_of_format_1_loads():
     """It keeps its bytes, and with them its digest; what it lacks comes from the upgrade."""
@@ -72,16 +77,22 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
 
 
 def test_a_checkpoint_of_format_4_loads(tmp_path):
-    """It held nothing out, and knew no temperature, which is kept from then on."""
+    """It held nothing out, had its corpus in its training state, and knew no temperature, which is kept since."""
     path = tmp_path / "checkpoint.pt"
-    save(path, replace(checkpoint(), temperature=0.7))
-    assert load(path).temperature == 0.7
-    content = content_of(path) | {"format": f"{MARK} 4"}
-    del content["temperature"]
-    for name in ("valid", "test", "split_by", "split_seed"):
-        del content["settings"]["data"][name]
-    torch.save(content, path)
-    assert load(path).settings == checkpoint().settings and load(path).temperature == 0
+    for training in (True, False):
+        save(path, replace(checkpoint(training=training), temperature=0.7))
+        assert load(path).temperature == 0.7
+        content = content_of(path) | {"format": f"{MARK} 4"}
+        del content["corpus"], content["temperature"]
+        if training:
+            content["training"]["corpus"] = "abc"
+        for group, names in NEW_IN_5.items():
+            for name in names:
+                del content["settings"][group][name]
+        torch.save(content, path)
+        loaded = load(path)
+        assert loaded.settings == checkpoint().settings and loaded.corpus == ("abc" if training else None)
+        assert loaded.temperature == 0
 
 
 @pytest.mark.parametrize("temperature", [-1.0, float("nan"), "hot", None])

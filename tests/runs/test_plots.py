@@ -243,3 +243,12 @@ def test_pyplot_is_never_imported():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_held_out_has_a_curve_of_its_own():
+    """Next to the loss and on its scale; a run that does not validate has none."""
+    history = [row(1000, 3.0, None), {"step": 1, "samples_seen": 1500, "valid_nats": 30.0}, row(2000, 2.0, None)]
+    above = plots.curves(history, "validated").axes[0]
+    assert legend(above) == ["while training", "valid part, not trained on"]
+    assert above.lines[1].get_ydata().tolist() == [30.0] and above.get_ylim()[1] > 30
+    assert legend(plots.curves(history[:1], "not").axes[0]) == ["while training"]

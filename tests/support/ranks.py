@@ -20,7 +20,6 @@ from mfcc_wavenet.evaluation.free_running import corpus_windows
 from mfcc_wavenet.evaluation.held_out import quality
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.modes import with_settings
 from mfcc_wavenet.training import cost
 from mfcc_wavenet.training.chassis import Chassis
@@ -34,6 +33,10 @@ FEW = ("data.seconds=0.075", "window.samples=150", "window.batch_size=4", "train
 FEW += ("optim.warmup_steps=0", "optim.learning_rate=0.01", "train.threads=1")
 FEW += ("optim.clip_grad_norm=0.5", "optim.ema_decay=0.9", "train.device=cpu")
 
+# Of three utterances, of which two are held out.
+VALIDATED = ("data.seconds=null", "data.valid=0.4", "data.split_seed=5", "train.validate_interval=5")
+VALIDATED += ("train.evaluate_interval=0",)
+
 
 def settings(folder: Path, *overrides: str, steps: int = STEPS) -> Settings:
     return compose_settings(
@@ -43,8 +46,8 @@ def settings(folder: Path, *overrides: str, steps: int = STEPS) -> Settings:
 
 def train(
     folder: Path, name: str, ranks: Ranks, *overrides: str, steps: int = STEPS, start: str | None = None
-) -> Model:
-    """A run in folder/name, and what it has trained; start: the name of the run that it continues."""
+) -> Chassis:
+    """A run in folder/name; start: the name of the run that it continues."""
     chosen = settings(folder, *overrides, steps=steps)
     begun = None
     if start:
@@ -52,7 +55,7 @@ def train(
         begun = with_settings(begun, chosen)
     chassis = Chassis(chosen, folder / name, begun, ranks=ranks)
     chassis.train()
-    return chassis.model
+    return chassis
 
 
 def refusal(ranks: Ranks, action: Callable[[], object]) -> list[str]:
@@ -72,7 +75,8 @@ def main(folder: Path) -> None:
         train(folder, "two", ranks, "train.sample_utterances=2", "train.sample_seconds=0.02")
         train(folder, "parts", ranks, "train.accumulation=2")
         whitening = train(folder, "whitened", ranks, "upsampling.frame_whitening=true", steps=1)
-        found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in whitening.parameters()))
+        weights = whitening.model.parameters()
+        found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in weights))
         jitter = "upsampling.jitter=0.3"
         train(folder, "whole", ranks, jitter)
         train(folder, "half", ranks, jitter, steps=HALF)
@@ -88,6 +92,9 @@ def main(folder: Path) -> None:
         found["measured"] = ranks.gather(measure(measured, ranks))
         heard = clips(corpus_windows(measured, ranks), chosen, 3, 0.2)
         found["quality"] = ranks.gather(quality(measured, heard, WARM, ranks).results())
+
+        validated = train(folder, "validated", ranks, f"data.root={folder / 'audio'}", *VALIDATED)
+        found["validated"] = ranks.gather([row for row in validated.history if "valid_nats" in row])
 
         odd = f"train.seed={ranks.rank}"
         found["settings"] = refusal(ranks, lambda: ranks.refuse_other_settings(settings(folder, odd)))

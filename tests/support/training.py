@@ -1,7 +1,12 @@
-"""A run to zero error that takes seconds."""
+"""Runs that take seconds, that are killed and resumed, and all that they came to."""
 
 from pathlib import Path
 
+import torch
+
+from mfcc_wavenet.config.files import BEST, CHECKPOINT
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.training.chassis import Chassis
 from support.settings import compose_settings
 
@@ -20,3 +25,55 @@ def trained_to_zero(folder: Path, *overrides: str) -> tuple[Chassis, dict]:
     )  # fmt: skip
     results = chassis.train()
     return chassis, results
+
+
+class Killed(Exception):
+    """As by SIGKILL: nothing is saved on the way out."""
+
+
+class KilledAtStep(Chassis):
+    """A run that is killed before the step of that number."""
+
+    def __init__(self, settings: Settings, folder: Path, step: int):
+        super().__init__(settings, folder)
+        self.killed_at = step
+
+    def training_step(self, batches) -> None:
+        if self.step == self.killed_at:
+            raise Killed
+        super().training_step(batches)
+
+
+def train(settings: Settings, folder: Path) -> tuple[Chassis, dict]:
+    """From the folder's checkpoint, if there is one, to the end."""
+    path = folder / CHECKPOINT
+    chassis = Chassis(settings, folder, checkpoints.load(path) if path.is_file() else None)
+    return chassis, chassis.train()
+
+
+def of(run: tuple[Chassis, dict]) -> tuple:
+    """All that a run came to, without times: results, history, and what is in its two checkpoints."""
+    chassis, results = run
+    times = ("seconds", "samples_per_second")
+    without_times = lambda row: {name: value for name, value in row.items() if name not in times}  # noqa: E731
+    loaded = [checkpoints.load(chassis.folder / name) for name in (CHECKPOINT, BEST)]
+    tensors = [
+        tensor
+        for checkpoint in loaded
+        for values in (checkpoint.weights, checkpoint.training["weights"], *checkpoint.training["optimizer"].values())
+        for tensor in values.values()
+    ]
+    rest = [(c.training["step"], c.training["position"], c.training["best"], c.training["random"]) for c in loaded]
+    return without_times(results), [without_times(row) for row in chassis.history], [*tensors, *rest]
+
+
+def assert_equal(one, other) -> None:
+    """Bit for bit."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for mine, theirs in zip(one, other):
+            assert_equal(mine, theirs)
+    else:
+        assert one == other

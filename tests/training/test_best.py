@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from support.training import Killed, KilledAtStep, assert_equal, of, train
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import BEST, CHECKPOINT, CONFIG, RESULTS
@@ -25,60 +25,8 @@ DIVERGING = (
 RETURNING = (*DIVERGING, "train.return_to_best=1.2")
 
 
-class Killed(Exception):
-    """As by SIGKILL: nothing is saved on the way out."""
-
-
-class KilledAtStep(Chassis):
-    """A run that is killed before the step of that number."""
-
-    def __init__(self, settings: Settings, folder: Path, step: int):
-        super().__init__(settings, folder)
-        self.killed_at = step
-
-    def training_step(self, batches) -> None:
-        if self.step == self.killed_at:
-            raise Killed
-        super().training_step(batches)
-
-
-def train(settings: Settings, folder: Path) -> tuple[Chassis, dict]:
-    """From the folder's checkpoint, if there is one, to the end."""
-    path = folder / CHECKPOINT
-    chassis = Chassis(settings, folder, checkpoints.load(path) if path.is_file() else None)
-    return chassis, chassis.train()
-
-
 def passes(chassis: Chassis) -> list[dict]:
     return [row for row in chassis.history if "wrong" in row]
-
-
-def of(run: tuple[Chassis, dict]) -> tuple:
-    """All that a run came to, without times: results, history, and what is in its two checkpoints."""
-    chassis, results = run
-    times = ("seconds", "samples_per_second")
-    without_times = lambda row: {name: value for name, value in row.items() if name not in times}  # noqa: E731
-    loaded = [checkpoints.load(chassis.folder / name) for name in (CHECKPOINT, BEST)]
-    tensors = [
-        tensor
-        for checkpoint in loaded
-        for values in (checkpoint.weights, checkpoint.training["weights"], *checkpoint.training["optimizer"].values())
-        for tensor in values.values()
-    ]
-    rest = [(c.training["step"], c.training["position"], c.training["best"], c.training["random"]) for c in loaded]
-    return without_times(results), [without_times(row) for row in chassis.history], [*tensors, *rest]
-
-
-def assert_equal(one, other) -> None:
-    """Bit for bit."""
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other)
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other)
-        for mine, theirs in zip(one, other):
-            assert_equal(mine, theirs)
-    else:
-        assert one == other
 
 
 @pytest.fixture(scope="module")

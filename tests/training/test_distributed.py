@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.ranks import WARM, train
+from support.ranks import VALIDATED, WARM, train
 from support.settings import ROOT, SMALL
 
 from mfcc_wavenet.config.errors import UserError
@@ -39,7 +39,7 @@ def together(tmp_path_factory) -> Path:
     command = [*TORCHRUN, "-m", "support.ranks", str(folder)]
     done = subprocess.run(command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("teacher-forced") == 9, done.stdout  # each of the runs is shown once
+    assert done.stdout.count("teacher-forced") == 10, done.stdout  # each of the runs is shown once
     threads = torch.get_num_threads()
     train(folder, "one", ALONE)
     torch.set_num_threads(threads)
@@ -115,6 +115,19 @@ def test_clips_that_processes_share_are_those_of_one_process(together):
     heard = clips(corpus_windows(measured), measured.settings, 3, 0.2)
     alone = json.loads(json.dumps(quality(measured, heard, WARM).results()))
     assert found == [alone, alone] and alone["clips"] == 3 and alone["values"]["ours"]["lsd"]["mean"] > 0
+
+
+def test_validation_is_the_same_in_every_process(together):
+    """Each of two measures one of two utterances, and both come to the nats of a single process."""
+    found = json.loads((together / "found.json").read_text())["validated"]
+    assert [row["step"] for row in found[0]] == [5, 10, 12] and found[0] == found[1]
+    threads = torch.get_num_threads()
+    alone = train(together, "validated alone", ALONE, f"data.root={together / 'audio'}", *VALIDATED)
+    torch.set_num_threads(threads)
+    for row, expected in zip(found[0], [row for row in alone.history if "valid_nats" in row], strict=True):
+        assert row["valid_nats"] == pytest.approx(expected["valid_nats"], rel=1e-4)
+    best = [checkpoints.load(together / name / "best.pt").training["step"] for name in ("validated", "validated alone")]
+    assert best[0] == best[1] == min(found[0], key=lambda row: row["valid_nats"])["step"]
 
 
 @pytest.mark.parametrize(
