@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import soundfile
 import torch
 
 from mfcc_wavenet.config.command import Command
@@ -40,8 +41,8 @@ from mfcc_wavenet.runs.summary import reproduction, table
 from mfcc_wavenet.training.distributed import joined
 
 # May differ between the parts of a run: they change nothing of what is trained, but for rounding.
-OF_THE_MACHINE = ("tracking", "data.prepared", "train.workers", "train.threads", "train.device", "train.compile")
-OF_THE_MACHINE += ("train.accumulation",)
+OF_THE_MACHINE = ("tracking", "data.prepared", "data.workers", "train.workers", "train.threads", "train.device")
+OF_THE_MACHINE += ("train.compile", "train.accumulation")
 
 
 def train(
@@ -140,10 +141,9 @@ def evaluate(
             print(found.table(), file=sys.stderr)
             found.save(output.with_name(CLIPS.format(output.stem)))
         write_json(output, measured)
-    except OSError as error:
-        raise UserError(
-            f"output={output} could not be written ({error.strerror}); the line above says it all."
-        ) from error
+    except (OSError, soundfile.SoundFileError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"output={output} could not be written ({reason}); the line above says it all.") from error
     if tracked:
         from mfcc_wavenet.runs.evaluation import log_evaluation  # takes a second, as above
 
@@ -212,22 +212,24 @@ def pin(folder: Path, composed: Settings | None, directory: Path, command: Comma
 
 def _heard(checkpoint: Checkpoint, command: Command) -> tuple[Checkpoint, dict]:
     """With its best temperature, if none is given, and what was found by generating what was held out of training."""
-    data, found = checkpoint.settings.data, {}
+    settings, data, found = checkpoint.settings, checkpoint.settings.data, {}
+    if not command.clips or not data.valid + data.test:
+        return checkpoint, found
+    windows = corpus_windows(checkpoint, part=splits.ALL)
 
     def chosen(part: str) -> list[Clip]:
-        return clips(corpus_windows(checkpoint, part=part), checkpoint.settings, command.clips, command.clip_seconds)
+        of_part = windows.over(splits.part(windows.corpus, data, part))
+        return clips(of_part, settings, command.clips, command.clip_seconds)
 
-    if command.temperature is None and command.clips and data.valid:
+    if command.temperature is None and data.valid:
         name, means = temperatures(checkpoint, chosen(splits.VALID), command.sampling_seed)
         checkpoint = replace(checkpoint, temperature=best_temperature(name, means))
         found["temperatures"] = {name: {f"{temperature:g}": mean for temperature, mean in means.items()}}
         print(f"temperature={checkpoint.temperature:g} is best on split=valid: {found['temperatures']}")
-    if command.clips and data.valid + data.test:
-        part = splits.TEST if data.test else splits.VALID
-        heard = quality(checkpoint, chosen(part), command.sampling(checkpoint.temperature))
-        found["quality"] = {"split": part, **heard.results()}
-        print(heard.table(), file=sys.stderr)
-    return checkpoint, found
+    part = splits.held_out(data)
+    heard = quality(checkpoint, chosen(part), command.sampling(checkpoint.temperature))
+    print(heard.table(), file=sys.stderr)
+    return checkpoint, found | {"quality": {"split": part, **heard.results()}}
 
 
 def download(data: DataSettings) -> None:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from support.command import QUICK, CommandLine
 from support.corpora import folder_of
+from support.disks import files_of_at_most
 from support.settings import ROOT
 
 from mfcc_wavenet.compare import reader
@@ -116,6 +117,14 @@ def test_an_evaluation_is_tracked_where_that_is_asked_for(type_in, trained, monk
 )
 def test_what_cannot_be_measured_is_one_sentence(type_in, line, words):
     type_in.refused(f"mode=evaluate checkpoint=runs/small output=refused.json {line}", *words)
+
+
+def test_clips_that_cannot_be_written_are_printed_first(type_in):
+    """The minutes that they took are not lost."""
+    with files_of_at_most(1000):
+        done = type_in(f"mode=evaluate checkpoint=runs/small {FEW} output=full.json")
+    assert done.code == 2 and json.loads(done.out)["quality"]["clips"] == 2
+    assert done.err.splitlines()[-1].startswith("output=full.json could not be written (")
 
 
 def test_clips_are_for_evaluation(type_in):

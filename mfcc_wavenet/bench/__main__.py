@@ -1,11 +1,11 @@
-"""`python -m mfcc_wavenet.bench generate` and `train`: a table, then one line of JSON."""
+"""`python -m mfcc_wavenet.bench generate`, `train` and `prepare`: a table, then one line of JSON."""
 
 import argparse
 import json
 import math
 from typing import NoReturn
 
-from mfcc_wavenet.bench import fit, generate, step_time, train
+from mfcc_wavenet.bench import fit, generate, prepare, step_time, train
 from mfcc_wavenet.bench.networks import MEASURED
 from mfcc_wavenet.config.errors import UserError, exit_codes
 
@@ -19,20 +19,20 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _thread_counts(text: str) -> list[int]:
+def _counts(text: str) -> list[int]:
     if not all(count.isdecimal() and int(count) > 0 for count in _names(text)):
         raise argparse.ArgumentTypeError(f"{text} are not whole numbers of at least 1, as in 1,2")
     return [int(count) for count in _names(text)]
 
 
-def _seconds(text: str) -> float:
+def _above_0(text: str) -> float:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
-    return seconds
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
 
 
 @exit_codes
@@ -40,13 +40,16 @@ def main() -> None:
     parser = _Parser(prog="python -m mfcc_wavenet.bench", description="Speed next to what the machine allows.")
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     benchmarks.add_parser("generate", help="of generation")
+    of_preparing = benchmarks.add_parser("prepare", help="of preparing a corpus")
+    of_preparing.add_argument("--workers", type=_counts, help="processes (default: 1,2, as far as there are cores)")
+    of_preparing.add_argument("--hours", type=_above_0, default=prepare.HOURS, help=f"of audio ({prepare.HOURS})")
     of_training = benchmarks.add_parser("train", help="of training")
     of_training.add_argument("--networks", type=_names, help=f"default: {','.join(MEASURED)}")
     of_training.add_argument(
-        "--threads", type=_thread_counts, help="of a CPU (default: 1,2 without a GPU; with one, the GPU is measured)"
+        "--threads", type=_counts, help="of a CPU (default: 1,2 without a GPU; with one, the GPU is measured)"
     )
     of_training.add_argument(
-        "--seconds", type=_seconds, help=f"of each row (default: {train.SECONDS}, with --fit {fit.SECONDS})"
+        "--seconds", type=_above_0, help=f"of each row (default: {train.SECONDS}, with --fit {fit.SECONDS})"
     )
     what = of_training.add_mutually_exclusive_group()
     what.add_argument("--profile", action="store_true", help="where the time of a step goes")
@@ -54,6 +57,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.benchmark == "generate":
         rows = generate.benchmark()
+    elif given.benchmark == "prepare":
+        rows = prepare.benchmark(given.workers, given.hours)
     elif given.fit:
         if given.networks:
             raise UserError("--fit has networks of its own; leave --networks out.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mfcc_wavenet.config.errors import UserError, at_least, at_most, one_of
 from mfcc_wavenet.config.mel_scale import hz_to_mel, mel_to_hz
-from mfcc_wavenet.config.training_settings import OptimSettings, TrainSettings
+from mfcc_wavenet.config.training_settings import MAX_PROCESSES, OptimSettings, TrainSettings
 
 CORPORA = ("librispeech", "libritts", "ljspeech", "vctk", "cmu_arctic")
 BACKENDS = ("librosa", "torchaudio")
@@ -217,6 +217,7 @@ class DataSettings:
     prepared: str  # the folder for prepared corpora
     corpus: str | None  # the known one that lies in root, of CORPORA; null: root is as above
     subsets: tuple[str, ...] | None  # of a corpus that has some, by its own names; null: all that are there
+    workers: int | None  # processes that prepare one; null: as many as there are cores
     valid: float  # fraction held out for validation
     test: float  # fraction held out for tests
     split_by: str  # "utterance" or "speaker": what is in one part as a whole
@@ -238,6 +239,9 @@ class DataSettings:
         if self.subsets is not None and not self.subsets:
             raise UserError("data.subsets is []; it takes one or more names, or null for all subsets that are there.")
         one_of(SPLIT_BY, "data", "split_by", self.split_by)
+        if self.workers is not None:
+            at_least(1, "data", "workers", self.workers)
+            at_most(MAX_PROCESSES, "data", "workers", self.workers)
         if self.valid + self.test >= 1:
             raise UserError(
                 f"data.valid is {self.valid} and data.test {self.test}; together they must be less than 1, so that "

@@ -4,13 +4,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 
 from mfcc_wavenet.config.errors import UserError
 
 # Normalisation divides by no less than this. A channel that moves less says nothing that the two
 # backends agree on; without a floor, a corpus of silence would divide by zero.
 STD_FLOOR = 0.01  # dB
+
+
+def sums(frames: Float[np.ndarray, "channels _"]) -> Float64[np.ndarray, "2 channels"]:
+    """Of each channel over the frames of an utterance: the sum of its values, and that of their squares."""
+    frames = frames.astype(np.float64)
+    return np.stack([frames.sum(axis=1), np.square(frames).sum(axis=1)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +32,26 @@ class Statistics:
 
         Every frame counts the same. Raises UserError if there is no utterance.
         """
-        count, total, squares = 0, 0.0, 0.0
+        counts, all_sums = [], []
         for frames in utterances:
-            frames = frames.astype(np.float64)
-            count += frames.shape[1]
-            total += frames.sum(axis=1)
-            squares += np.square(frames).sum(axis=1)
+            counts.append(frames.shape[1])
+            all_sums.append(sums(frames)[None])
+        return cls.of_sums(sum(counts), all_sums)
+
+    @classmethod
+    def of_sums(cls, count: int, several: Iterable[Float64[np.ndarray, "some 2 channels"]]) -> "Statistics":
+        """Statistics of utterances of that many frames together, from the sums() of each, some of them at a time.
+
+        Raises UserError if there is no utterance.
+        """
         if count == 0:
             raise UserError("There is no utterance to take the mean of: the corpus is empty.")
-        mean = total / count
-        variance = np.maximum(squares / count - np.square(mean), STD_FLOOR**2)
+        total = 0.0
+        for some in several:
+            # One after the other, so that the last bits do not depend on how many there are at a time.
+            total = np.add.accumulate(np.concatenate([np.broadcast_to(total, some[:1].shape), some]))[-1]
+        mean, squares = total / count
+        variance = np.maximum(squares - np.square(mean), STD_FLOOR**2)
         return cls(mean.astype(np.float32), np.sqrt(variance).astype(np.float32))
 
     def normalise(self, frames: Float32[np.ndarray, "channels frames"]) -> Float32[np.ndarray, "channels frames"]:

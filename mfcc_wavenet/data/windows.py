@@ -10,15 +10,41 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, Int64
 
 from mfcc_wavenet.config.geometry import Geometry, Span, clamped_indices
 from mfcc_wavenet.config.settings import WindowSettings
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import silence
+from mfcc_wavenet.data.order import permutation
 from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.statistics import Statistics
+
+
+class Epoch:
+    """The windows of an epoch, in their order, computed as they are asked for from two numbers of each utterance.
+
+    Windows are numbered from the first one of the first utterance to the last one of the last.
+    """
+
+    def __init__(self, lengths: Int64[np.ndarray, " utterances"], samples: int, generator: np.random.Generator):
+        """lengths: of the utterances; samples: of a window; generator: draws phases and order."""
+        self._samples = samples
+        self._phases = generator.integers(samples, size=len(lengths))  # of the first window, before the first sample
+        self._ends = np.cumsum(-(-(lengths + self._phases) // samples))  # windows up to the end of each utterance
+        self._order = permutation(len(self), generator)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, positions: slice) -> Int64[np.ndarray, "windows 2"]:
+        """Utterance and first sample of each window at these positions."""
+        numbers = self._order[np.arange(*positions.indices(len(self)))]
+        utterances = np.searchsorted(self._ends, numbers, side="right")
+        to_the_end = self._ends[utterances] - numbers  # windows, from this one on
+        counts = self._ends[utterances] - np.where(utterances, self._ends[utterances - 1], 0)
+        return np.stack([utterances, (counts - to_the_end) * self._samples - self._phases[utterances]], axis=1)
 
 
 class Windows:
@@ -53,7 +79,7 @@ class Windows:
         self.share = share
         self.speakers = speakers
         self.speaker_index = corpus.speaker_index(speakers)
-        self._drawn: dict[int, np.ndarray] = {}  # the latest epoch; a plain one, since worker processes get a pickle
+        self._drawn: dict[int, Epoch] = {}  # the latest epoch; a plain one, since worker processes get a pickle
 
     def over(self, corpus: Corpus) -> "Windows":
         """The windows of another corpus, all of them for this process, and everything else the same."""
@@ -61,21 +87,12 @@ class Windows:
             corpus, self.geometry, self.window, self.statistics, self.speakers, self.seed, self.linear_prediction
         )
 
-    def epoch(self, epoch: int) -> Int[np.ndarray, "windows 2"]:
-        """Utterance and first sample of each window, in their order in that epoch."""
+    def epoch(self, epoch: int) -> "Epoch":
+        """Its windows, in their order."""
         if epoch not in self._drawn:
-            self._drawn = {epoch: self._draw_epoch(epoch)}
+            generator = np.random.default_rng([self.seed, epoch])
+            self._drawn = {epoch: Epoch(np.frombuffer(self.corpus.lengths, np.int64), self.window.samples, generator)}
         return self._drawn[epoch]
-
-    def _draw_epoch(self, epoch: int) -> np.ndarray:
-        generator = np.random.default_rng([self.seed, epoch])
-        length = self.window.samples
-        tiles = []
-        for utterance, samples in enumerate(self.corpus.lengths):
-            starts = np.arange(-generator.integers(length), samples, length)
-            starts = starts[starts + length > 0]
-            tiles.append(np.stack([np.full_like(starts, utterance), starts], axis=1))
-        return generator.permutation(np.concatenate(tiles))
 
     def __getitem__(self, position: Position) -> Batch:
         position = self.at(position)

@@ -33,7 +33,7 @@ def clips(windows: Windows, settings: Settings, count: int, seconds: float) -> l
     found = []
     for utterance in chosen.astype(int).tolist():
         original = _original(windows, utterance, by_id, settings)[:longest]
-        found.append(Clip(corpus.names[utterance], windows.speaker_index[utterance], original))
+        found.append(Clip(corpus.names[utterance], int(windows.speaker_index[utterance]), original))
     return found
 
 

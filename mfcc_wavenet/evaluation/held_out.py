@@ -89,7 +89,7 @@ class Quality:
     def save(self, folder: Path) -> None:
         """Every sound as a FLAC file, and the rows, with the files' names, in CLIPS_INDEX.
 
-        OSError where the folder cannot be written.
+        Raises OSError or soundfile.SoundFileError where the folder cannot be written.
         """
         index = []
         for row in self.rows():

@@ -217,7 +217,7 @@ def _from_4_to_5(content: dict[str, Any]) -> None:
     Generation was greedy.
     """
     content["settings"]["data"] |= {"valid": 0.0, "test": 0.0, "split_by": "utterance", "split_seed": 0}
-    content["settings"]["data"] |= {"corpus": None, "subsets": None}
+    content["settings"]["data"] |= {"corpus": None, "subsets": None, "workers": None}
     content["settings"]["train"] |= {"validate_interval": 0, "validate_samples": 320_000, "patience": None}
     content["corpus"] = content["training"] and content["training"].pop("corpus", None)
     content["temperature"] = 0.0

@@ -127,7 +127,7 @@ def _write_readme(directory: Path, record: dict) -> None:
 
 
 def _refuse_difference(composed: Settings, used: Settings, directory: Path) -> None:
-    if difference := first_difference(composed, used, ignored=("tracking", "data.prepared")):
+    if difference := first_difference(composed, used, ignored=("tracking", "data.prepared", "data.workers")):
         name, ours, theirs = difference
         raise UserError(
             f"{directory / CONFIG} says {name}={ours}, but the run used {theirs}; "
@@ -138,5 +138,5 @@ def _refuse_difference(composed: Settings, used: Settings, directory: Path) -> N
 def _config(settings: Settings) -> str:
     """What was trained: the settings without those that change nothing of it, where files lie and what is logged."""
     groups = plain(settings)
-    del groups["tracking"], groups["data"]["prepared"]
+    del groups["tracking"], groups["data"]["prepared"], groups["data"]["workers"]
     return yaml.safe_dump(groups, sort_keys=False)

@@ -89,7 +89,7 @@ class Chassis:
         torch.manual_seed(settings.train.seed)
         channels = settings.wavenet.quantization_channels
         corpus = ranks.open_corpus(lambda: prepare(settings.data, settings.features, channels))
-        self.speakers = checkpoint.speakers if checkpoint else tuple(sorted(set(corpus.speakers)))
+        self.speakers = checkpoint.speakers if checkpoint else tuple(corpus.speaker_samples)
         parts = splits.parts(corpus, settings.data, settings.features.sample_rate)
         self.corpus = parts[splits.TRAIN]
         self.statistics = checkpoint.statistics if checkpoint else self.corpus.statistics

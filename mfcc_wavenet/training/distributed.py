@@ -35,7 +35,8 @@ T = TypeVar("T")
 
 EXCHANGE_MINUTES = 30  # that an exchange waits for the slowest process; one that has died is noticed at once
 POLL_SECONDS = 0.1
-OF_EACH_PROCESS = ("tracking", "data.prepared", "train.workers", "train.threads", "train.compile")  # may differ
+# May differ between the processes.
+OF_EACH_PROCESS = ("tracking", "data.prepared", "data.workers", "train.workers", "train.threads", "train.compile")
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 

@@ -101,11 +101,11 @@ def test_a_measure_is_made_of_whole_repeats():
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["no-such-benchmark"], "'generate', 'train'"),
+        (["no-such-benchmark"], "'generate', 'prepare', 'train'"),
         ([], "benchmark"),
         (["train", "--networks=baselin"], "baseline_adam, baseline_adam_x2, a39d, tiny"),
         (["train", "--threads=0"], "at least 1, as in 1,2"),
-        (["train", "--seconds=-1"], "-1 is not a number of seconds above 0"),
+        (["train", "--seconds=-1"], "-1 is not a number above 0"),
         (["train", "--seconds=nan"], "nan is not"),
     ],
 )

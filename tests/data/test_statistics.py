@@ -6,7 +6,7 @@ from support.corpora import FEATURES, speech
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data.mfcc import features
-from mfcc_wavenet.data.statistics import Statistics
+from mfcc_wavenet.data.statistics import Statistics, sums
 
 
 def test_statistics_are_those_of_all_frames_at_once():
@@ -20,6 +20,23 @@ def test_statistics_are_those_of_all_frames_at_once():
     assert normalised.dtype == np.float32
     assert np.abs(normalised.mean(axis=1, dtype=np.float64)).max() < 1e-4
     assert normalised.std(axis=1, dtype=np.float64) == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 3, 7])
+def test_sums_of_some_at_a_time_are_those_of_one_after_the_other(at_a_time):
+    """To the last bit: they are what a loop over the utterances adds up."""
+    utterances = [features(speech(n)[: 1000 * (n + 1)], FEATURES) for n in range(7)]
+    count, total, squares = 0, 0.0, 0.0
+    for frames in utterances:
+        frames = frames.astype(np.float64)
+        count, total, squares = (
+            count + frames.shape[1], total + frames.sum(axis=1), squares + np.square(frames).sum(axis=1),
+        )  # fmt: skip
+    each = np.stack([sums(frames) for frames in utterances])
+    statistics = Statistics.of_sums(count, (each[n : n + at_a_time] for n in range(0, len(each), at_a_time)))
+    mean = total / count
+    assert np.array_equal(statistics.mean, mean.astype(np.float32))
+    assert np.array_equal(statistics.std, np.sqrt(squares / count - np.square(mean)).astype(np.float32))
 
 
 def test_a_corpus_of_silence_is_normalised_to_nothing():

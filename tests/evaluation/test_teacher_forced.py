@@ -66,6 +66,6 @@ def test_the_evaluated_past_is_the_training_past(inverted):
         whole = next(iter(chassis.windows.whole(0, 1600)))
         predictions = model.run(whole)
         nats = torch.nn.functional.cross_entropy(predictions.pred, predictions.target, reduction="none")[0]
-    start = int(chassis.windows.epoch(0)[0, 1])
+    start = int(chassis.windows.epoch(0)[:][0, 1])
     inside = slice(max(start, 0), min(start + 200, 1600))
     assert float(window) == pytest.approx(float(nats[inside].mean()), rel=1e-3, abs=1e-6)

@@ -12,7 +12,7 @@ from mfcc_wavenet.models.checkpoint import FORMAT, MARK, digest, load, save
 from mfcc_wavenet.training.chassis import Chassis
 
 NEW_IN_5 = {
-    "data": ("corpus", "subsets", "valid", "test", "split_by", "split_seed"),
+    "data": ("corpus", "subsets", "workers", "valid", "test", "split_by", "split_seed"),
     "train": ("validate_interval", "validate_samples", "patience"),
 }
 

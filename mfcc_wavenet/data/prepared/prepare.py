@@ -2,33 +2,45 @@
 
 A prepared corpus is a folder named by the digest of what it was made from (paths, sizes and times
 of the sources, and the front-end settings), so it is reused as long as nothing changed and made
-anew when anything did. It is written under a temporary name and renamed when it is whole.
+anew when anything did. It is written under a temporary name, shard by shard, and renamed when it is
+whole; what a process that was killed has finished of it is used by the next one.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import owned
+from mfcc_wavenet.config.files import owned, replacing, write_text
 from mfcc_wavenet.config.settings import DataSettings, FeatureSettings
-from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.data.audio import read_audio
-from mfcc_wavenet.data.mfcc import features
-from mfcc_wavenet.data.prepared.corpus import CODES, FRAMES, INDEX, Corpus
-from mfcc_wavenet.data.sources import Source, few, find_sources, readable
+from mfcc_wavenet.data.prepared.corpus import INDEX, TEXTS, UTTERANCES, Corpus
+from mfcc_wavenet.data.prepared.shards import (
+    EVERYTHING,
+    Contents,
+    Joined,
+    Recipe,
+    SourceFile,
+    cut,
+    read_contents,
+    write_shard,
+)
+from mfcc_wavenet.data.prepared.workers import cores, made
+from mfcc_wavenet.data.sources import few, find_sources
 
-CLIPPED_PEAK = 1.1  # resampling and lossy codecs exceed full scale by less, and nobody hears that
 LEAST_HOURS = 0.05  # that are given in hours, not in seconds
+SHARED_SECONDS = 3600  # of a corpus, from which on it is worth several processes
 FORMAT = 3  # of the prepared folder; raise it when the layout or the meaning of its files changes
+SHARDS = "shards"  # the folder of them, while a corpus is prepared
 
 
 def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> Corpus:
@@ -36,20 +48,26 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
 
     A file that cannot be used is named on stderr and left out; UserError when nothing is left.
     """
-    sources = find_sources(data.root, data.corpus, data.subsets)
+    files = [SourceFile.of(source) for source in find_sources(data.root, data.corpus, data.subsets)]
+    recipe = Recipe(front_end, quantization_channels)
+    folder = Path(data.prepared) / _key(files, data, recipe)
     try:
-        folder = Path(data.prepared) / _key(sources, data, front_end, quantization_channels)
         corpus = _opened(folder, front_end)
         if corpus is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with owned(folder, f"The corpus {folder}", wait=True):
                 corpus = _opened(folder, front_end)  # another process may just have prepared it
                 if corpus is None:
-                    corpus = _prepared(folder, sources, data.seconds, front_end, quantization_channels)
+                    corpus = _prepared(folder, files, data, recipe)
     except OSError as error:
         raise UserError(
             f"The prepared corpus could not be written to {data.prepared} ({error.strerror or error}); "
-            "data.prepared=FOLDER names another place."
+            f"data.prepared=FOLDER names another place{_kept(folder)}."
+        ) from error
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A process that prepares the corpus was killed, as happens where memory runs out; data.workers=1 does "
+            f"without such processes{_kept(folder)}."
         ) from error
     tqdm.write(speaker_hours(corpus, front_end.sample_rate), file=sys.stderr)
     return corpus
@@ -57,10 +75,8 @@ def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channel
 
 def speaker_hours(corpus: Corpus, sample_rate: int) -> str:
     """Who speaks how long, in one line: "2 speakers, 0.2 h: anna 0.1 h, bob 0.1 h"."""
-    samples: Counter[str] = Counter()
-    for speaker, length in zip(corpus.speakers, corpus.lengths):
-        samples[speaker] += length
-    each = few([f"{speaker} {_duration(count / sample_rate)}" for speaker, count in sorted(samples.items())])
+    samples = corpus.speaker_samples
+    each = few([f"{speaker} {_duration(count / sample_rate)}" for speaker, count in samples.items()])
     speakers = "1 speaker" if len(samples) == 1 else f"{len(samples)} speakers"
     return f"{speakers}, {_duration(corpus.samples / sample_rate)}: {each}"
 
@@ -76,6 +92,20 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} h" if seconds >= LEAST_HOURS * 3600 else f"{seconds:.1f} s"
 
 
+def _key(files: list[SourceFile], data: DataSettings, recipe: Recipe) -> str:
+    folders: dict[str, str] = {}  # there are 100,000s of files, and far fewer folders whose real names are asked for
+
+    def real(path: Path) -> str:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return f"{folders[folder]}/{name}"
+
+    listed = [(real(file.source.path), file.source.id, file.source.speaker, file.size, file.mtime) for file in files]
+    ingredients = [FORMAT, listed, data.seconds, asdict(recipe.features), recipe.quantization_channels]
+    return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:16]
+
+
 def _opened(folder: Path, front_end: FeatureSettings) -> Corpus | None:
     """None where it is not prepared, or not as it should be."""
     try:
@@ -85,100 +115,117 @@ def _opened(folder: Path, front_end: FeatureSettings) -> Corpus | None:
     return corpus if corpus.frame_channels == front_end.channels else None
 
 
-def _prepared(
-    folder: Path, sources: list[Source], seconds: float | None, front_end: FeatureSettings, quantization_channels: int
-) -> Corpus:
-    unfinished = folder.with_name(f".preparing-{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
-    unfinished.mkdir()
+# --- preparing ------------------------------------------------------------------------------------
+
+
+def _unfinished(folder: Path) -> Path:
+    return folder.with_name(f".preparing-{folder.name}")
+
+
+def _kept(folder: Path) -> str:
+    """What there is to go on from, for the end of a sentence."""
+    is_there = os.path.exists(_unfinished(folder))
+    return ", and the same command goes on from what is prepared so far" if is_there else ""
+
+
+def _prepared(folder: Path, files: list[SourceFile], data: DataSettings, recipe: Recipe) -> Corpus:
+    unfinished = _unfinished(folder)
+    for remains in (unfinished / SHARDS).glob(".*"):  # of a process that was killed
+        shutil.rmtree(remains)
     if folder.exists():
         tqdm.write(f"The prepared corpus {folder} is damaged and prepared again.", file=sys.stderr)
+    is_kept = False
     try:
-        _write(unfinished, sources, seconds, front_end, quantization_channels)
+        joined = _joined(unfinished, files, data, recipe)
+        _describe(joined.contents, data, len(files))
+        _write_index(joined, recipe)
         if folder.exists():  # who has opened it keeps what it had
             shutil.rmtree(folder)
+        shutil.rmtree(unfinished / SHARDS)
         unfinished.rename(folder)
+    except UserError:  # about the files, which have to change, and are another corpus then
+        raise
+    except BaseException:
+        is_kept = any((unfinished / SHARDS).glob("[!.]*"))
+        raise
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if not is_kept:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return Corpus(folder)
 
 
-def _utterances(
-    sources: list[Source], seconds: float | None, settings: FeatureSettings
-) -> Iterator[tuple[Source, np.ndarray]]:
-    """Each source with its audio, up to that many seconds in all; what cannot be used is named and left out."""
-    left = sys.maxsize if seconds is None else round(seconds * settings.sample_rate)
-    if left < settings.hop_length:
-        raise UserError(f"data.seconds={seconds}: shorter than one hop of {settings.hop_length} samples.")
-    refused = []
+def _joined(unfinished: Path, files: list[SourceFile], data: DataSettings, recipe: Recipe) -> Joined:
+    """All shards of the files, up to data.seconds of audio."""
+    rate, hop_length, seconds = recipe.features.sample_rate, recipe.features.hop_length, data.seconds
+    limit = EVERYTHING if seconds is None else round(seconds * rate)
+    if limit < hop_length:
+        raise UserError(f"data.seconds={seconds}: shorter than one hop of {hop_length} samples.")
+    shards, joined = cut(files), Joined(unfinished, recipe)
+    workers = (data.workers or cores()) if seconds is None or seconds > SHARED_SECONDS else 1
+    left = lambda: limit - joined.samples  # noqa: E731
     # leave=False: a bar that is done says nothing that the next line does not.
-    for source in tqdm(sources, desc="preparing", unit="file", leave=False, disable=None):
-        if left < settings.hop_length:
-            break
-        try:
-            audio = read_audio(source.path, settings.sample_rate, settings.hop_length)[:left]
-        except UserError as error:
-            refused.append(error)
-            tqdm.write(f"left out: {error}", file=sys.stderr)
-            continue
-        left -= len(audio)
-        yield source, audio
-    if len(refused) == len(sources):
-        raise UserError(f"None of {len(sources)} audio files can be used; the first: {refused[0]}")
+    with (
+        tqdm(total=len(files), desc="preparing", unit="file", leave=False, disable=None) as bar,
+        contextlib.closing(made(unfinished / SHARDS, shards, left, recipe, workers)) as several,
+    ):
+        for shard, of_shard in zip(several, shards):
+            contents, limited_to = read_contents(shard)
+            if sum(contents.samples) > left() - hop_length and limited_to != left():
+                shutil.rmtree(shard)  # the audio ends in this one, and when it was begun nobody knew where
+                write_shard(shard, of_shard, left(), recipe)
+                contents, _ = read_contents(shard)
+            joined.add(shard, contents)
+            for sentence in contents.refused:
+                tqdm.write(f"left out: {sentence}", file=sys.stderr)
+            bar.update(len(of_shard))
+            if left() < hop_length:
+                break
+    return joined
+
+
+def _describe(contents: Contents, data: DataSettings, files: int) -> None:
+    """Says what is odd about the audio; UserError where nothing could be learnt from it."""
+    refused, silent, loud = contents.refused, contents.silent, contents.loud
+    if len(refused) == files:
+        raise UserError(f"None of {files} audio files can be used; the first: {refused[0]}")
     if refused:
-        tqdm.write(f"{len(refused)} of {len(sources)} files were left out.", file=sys.stderr)
-
-
-def _key(sources: list[Source], data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> str:
-    stats = [source.path.stat() for source in sources]
-    files = [
-        (str(source.path.resolve()), source.id, source.speaker, of_file.st_size, of_file.st_mtime_ns)
-        for source, of_file in zip(sources, stats)
-    ]
-    recipe = [FORMAT, files, data.seconds, asdict(front_end), quantization_channels]
-    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-
-
-def _write(
-    folder: Path, sources: list[Source], seconds: float | None, settings: FeatureSettings, quantization_channels: int
-):
-    """Codes, frames and the index. The arrays grow on disk, so the corpus may be larger than memory."""
-    silence = mulaw.silence(quantization_channels)
-    index = {"quantization_channels": quantization_channels}
-    index |= {name: [] for name in ("names", "ids", "speakers", "samples", "frames")}
-    digest = hashlib.sha256()
-    taken: dict[str, int] = {}
-    silent, loud = [], {}
-    with open(folder / CODES, "wb") as codes_file, open(folder / FRAMES, "wb") as frames_file:
-        for source, audio in _utterances(sources, seconds, settings):
-            codes = mulaw.encode(audio, quantization_channels)
-            if (codes == silence).all():
-                silent.append(str(source.path))
-            elif (peak := float(np.abs(audio).max())) > CLIPPED_PEAK:
-                loud[str(source.path)] = peak
-            frames = np.ascontiguousarray(features(audio, settings).T)
-            for array, file in ((codes, codes_file), (frames, frames_file)):
-                file.write(array.tobytes())
-                digest.update(array.tobytes())
-            index["names"].append(_unique(source.path.stem, taken))
-            index["ids"].append(source.id)
-            index["speakers"].append(source.speaker)
-            index["samples"].append(len(codes))
-            index["frames"].append(len(frames))
-    if len(silent) == len(index["names"]):
-        part = "" if seconds is None else f", as far as data.seconds={seconds} goes,"
+        tqdm.write(f"{len(refused)} of {files} files were left out.", file=sys.stderr)
+    if len(silent) == len(contents.stems):
+        part = "" if data.seconds is None else f", as far as data.seconds={data.seconds} goes,"
         raise UserError(f"Every sample of {few(silent)}{part} is silence once mixed to one channel; nothing is learnt.")
     if silent:
         tqdm.write(f"Silent, every sample of it once mixed to one channel: {few(silent)}.", file=sys.stderr)
     if loud:
         loudest = max(loud, key=loud.get)
         tqdm.write(
-            f"{len(loud)} of {len(index['names'])} files are clipped to full scale, 1; the loudest, {loudest}, has a "
+            f"{len(loud)} of {len(contents.stems)} files are clipped to full scale, 1; the loudest, {loudest}, has a "
             f"peak of {loud[loudest]:.2f}.",
             file=sys.stderr,
         )
-    index["digest"] = digest.hexdigest()
-    (folder / INDEX).write_text(json.dumps(index))
+
+
+def _write_index(joined: Joined, recipe: Recipe) -> None:
+    """All but the arrays, which are there."""
+    contents, taken = joined.contents, {}
+    speakers = sorted(set(contents.speakers))
+    numbers = {speaker: number for number, speaker in enumerate(speakers)}
+    names = [_unique(stem, taken).encode() for stem in contents.stems]
+    ids = [one.encode() for one in contents.ids]
+    texts = b"".join(names), b"".join(ids)
+    rows = [
+        [*(numbers[speaker] for speaker in contents.speakers), 0],
+        [0, *accumulate(contents.samples)],
+        [0, *accumulate(contents.frames)],
+        [0, *accumulate(map(len, names))],
+        [0, *accumulate(map(len, ids))],
+    ]
+    rows = np.array(rows, np.int64)
+    rows[-1] += len(texts[0])
+    for name, content in ((UTTERANCES, rows.tobytes()), (TEXTS, b"".join(texts))):
+        with replacing(joined.folder / name) as file:
+            file.write_bytes(content)
+    index = {"quantization_channels": recipe.quantization_channels, "utterances": len(names), "speakers": speakers}
+    write_text(joined.folder / INDEX, json.dumps(index | {"digest": joined.digest.hexdigest()}))
 
 
 def _unique(stem: str, taken: dict[str, int]) -> str:
@@ -186,7 +233,7 @@ def _unique(stem: str, taken: dict[str, int]) -> str:
 
     taken: the names so far, and how often each was asked for; it grows here.
     """
-    stem = name = readable(stem)
+    name = stem
     while name in taken:
         taken[stem] += 1
         name = f"{stem}-{taken[stem]}"

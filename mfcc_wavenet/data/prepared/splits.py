@@ -5,12 +5,10 @@ So every machine holds out the same utterances, and those that are added later m
 
 import hashlib
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int8
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import SPLIT_BY, DataSettings
@@ -36,18 +34,7 @@ def part(corpus: Corpus, data: DataSettings, name: str) -> Corpus:
 
     name: one of PARTS, or ALL. UserError, with the setting that decides, where there are none.
     """
-    if name == ALL:
-        return corpus
-    if name != TRAIN and not getattr(data, name):
-        raise UserError(f"The corpus has no {name} part, since data.{name} is 0; data.{name}=0.1 would make one.")
-    chosen = np.flatnonzero(_in_part(corpus, data, name))
-    if not len(chosen):
-        raise UserError(
-            f"With data.valid={data.valid}, data.test={data.test} and data.split_seed={data.split_seed}, none of the "
-            f"corpus's {len(set(_keys(corpus, data)))} {data.split_by}s is in the {name} part; other fractions or "
-            "another seed would put some there."
-        )
-    return corpus if len(chosen) == len(corpus) else corpus.part(chosen)
+    return corpus if name == ALL else _part(corpus, data, name, _assigned(corpus, data))
 
 
 def parts(corpus: Corpus, data: DataSettings, sample_rate: int) -> dict[str, Corpus]:
@@ -55,7 +42,8 @@ def parts(corpus: Corpus, data: DataSettings, sample_rate: int) -> dict[str, Cor
 
     UserError where one of them is empty.
     """
-    found = {name: part(corpus, data, name) for name in PARTS if name == TRAIN or getattr(data, name)}
+    assigned, names = _assigned(corpus, data), [name for name in PARTS if name == TRAIN or getattr(data, name)]
+    found = {name: _part(corpus, data, name, assigned) for name in names}
     if len(found) > 1:
         sizes = "; ".join(f"{name} {size(one, sample_rate)}" for name, one in found.items())
         print(f"Split by {data.split_by}: {sizes}.", file=sys.stderr)
@@ -76,13 +64,21 @@ def some(corpus: Corpus, data: DataSettings, samples: int) -> Corpus:
 
 def same_audio(one: DataSettings, other: DataSettings) -> bool:
     """Whether both are of the same corpus, however much of it is taken, and however it is split."""
-    whole = {"seconds": None, "prepared": "", "valid": 0.0, "test": 0.0, "split_by": SPLIT_BY[0], "split_seed": 0}
+    whole = {
+        "seconds": None,
+        "prepared": "",
+        "workers": None,
+        "valid": 0.0,
+        "test": 0.0,
+        "split_by": SPLIT_BY[0],
+        "split_seed": 0,
+    }
     return replace(one, **whole) == replace(other, **whole)
 
 
 def trained_on(corpus: Corpus, data: DataSettings, sample_rate: int) -> Bool[np.ndarray, " utterances"]:
     """Which utterances of a corpus, or of a part of it, a model has seen that was trained with these settings of it."""
-    seen = _in_part(corpus, data, TRAIN)
+    seen = _assigned(corpus, data) == PARTS.index(TRAIN)
     return seen if data.seconds is None else seen & (corpus.first_samples < round(data.seconds * sample_rate))
 
 
@@ -90,12 +86,26 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _in_part(corpus: Corpus, data: DataSettings, name: str) -> np.ndarray:
+def _part(corpus: Corpus, data: DataSettings, name: str, assigned: Int8[np.ndarray, " utterances"]) -> Corpus:
+    if name != TRAIN and not getattr(data, name):
+        raise UserError(f"The corpus has no {name} part, since data.{name} is 0; data.{name}=0.1 would make one.")
+    chosen = np.flatnonzero(assigned == PARTS.index(name))
+    if not len(chosen):
+        several = len(corpus) if data.split_by == "utterance" else len(corpus.speaker_samples)
+        raise UserError(
+            f"With data.valid={data.valid}, data.test={data.test} and data.split_seed={data.split_seed}, none of the "
+            f"corpus's {several} {data.split_by}s is in the {name} part; another seed or other fractions may help."
+        )
+    return corpus if len(chosen) == len(corpus) else corpus.part(chosen)
+
+
+def _assigned(corpus: Corpus, data: DataSettings) -> Int8[np.ndarray, " utterances"]:
+    """Of each utterance the number of its part in PARTS."""
     if not data.valid + data.test:
-        return np.full(len(corpus), name == TRAIN)
-    part_of_key = cache(lambda key: part_of(key, data))  # a speaker comes many times
-    return np.array([part_of_key(key) == name for key in _keys(corpus, data)])
-
-
-def _keys(corpus: Corpus, data: DataSettings) -> Iterable[str]:
-    return corpus.speakers if data.split_by == "speaker" else corpus.ids
+        return np.zeros(len(corpus), np.int8)
+    if data.split_by == "utterance":
+        numbers = (PARTS.index(part_of(key, data)) for key in corpus.ids)
+    else:
+        of_speaker = {speaker: PARTS.index(part_of(speaker, data)) for speaker in corpus.speaker_samples}
+        numbers = (of_speaker[speaker] for speaker in corpus.speakers)
+    return np.fromiter(numbers, np.int8, len(corpus))

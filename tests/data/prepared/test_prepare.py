@@ -64,7 +64,8 @@ def test_a_preparation_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp
     process.join(60)
     assert process.exitcode == -signal.SIGXFSZ
     (remains,) = (tmp_path / "prepared").glob(".preparing-*")
-    assert (remains / "codes.bin").stat().st_size > 0
+    (shard,) = (remains / "shards").iterdir()
+    assert shard.name.startswith(".000000-") and (shard / "codes.bin").stat().st_size > 0
     again = prepare_from(tmp_path, audio)
     assert again.digest == whole.digest
     assert list((tmp_path / "prepared").iterdir()) == [again.folder]
@@ -121,6 +122,12 @@ DAMAGE = {
     "codes are gone": lambda folder: (folder / "codes.bin").unlink(),
     "frames are cut": lambda folder: cut(folder / "frames.bin", 5000),
     "a channel's worth of frames is cut": lambda folder: cut(folder / "frames.bin", 2 * 51 * 4 * 38),
+    "sums are cut": lambda folder: cut(folder / "sums.bin", 39 * 16),
+    "sums are gone": lambda folder: (folder / "sums.bin").unlink(),
+    "the utterances are cut": lambda folder: cut(folder / "utterances.bin", 5 * 8 * 2),
+    "the utterances are gone": lambda folder: (folder / "utterances.bin").unlink(),
+    "the texts are cut": lambda folder: cut(folder / "texts.bin", 3),
+    "the texts are empty": lambda folder: cut(folder / "texts.bin", 0),
     "frames are gone": lambda folder: (folder / "frames.bin").unlink(),
     "all is gone": lambda folder: [file.unlink() for file in folder.iterdir()],
 }
