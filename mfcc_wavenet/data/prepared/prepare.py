@@ -123,9 +123,9 @@ def _unfinished(folder: Path) -> Path:
 
 
 def _kept(folder: Path) -> str:
-    """What there is to go on from, for the end of a sentence."""
+    """What there is to resume from, for the end of a sentence."""
     is_there = os.path.exists(_unfinished(folder))
-    return ", and the same command goes on from what is prepared so far" if is_there else ""
+    return ", and the same command resumes from what is prepared so far" if is_there else ""
 
 
 def _prepared(folder: Path, files: list[SourceFile], data: DataSettings, recipe: Recipe) -> Corpus:
