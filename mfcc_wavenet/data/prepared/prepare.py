@@ -141,8 +141,8 @@ def _prepared(folder: Path, files: list[SourceFile], data: DataSettings, recipe:
         _write_index(joined, recipe)
         if folder.exists():  # who has opened it keeps what it had
             shutil.rmtree(folder)
-        shutil.rmtree(unfinished / SHARDS)
         unfinished.rename(folder)
+        shutil.rmtree(folder / SHARDS)  # only now: without them, a process that resumes would begin again
     except UserError:  # about the files, which have to change, and are another corpus then
         raise
     except BaseException:
