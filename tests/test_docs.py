@@ -42,6 +42,7 @@ SENTENCE = "mfcc_wavenet/data/demo/01_lighthouse.flac"
 RATE, SECONDS = 16000, 0.2
 SHORT = f"{QUICK} train.workers=0 optim.decay_steps=1000"
 ON = "data.seconds=0.2 train.steps=8 train.sample_utterances=0 tracking.mode=disabled"  # from a checkpoint
+SPLIT = "data.seconds=null data.valid=0.3 data.test=0.3 data.split_seed=3"  # FOLDER, of which each part has one file
 BASELINE = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())
 
 
@@ -57,7 +58,7 @@ def used(tmp_path_factory) -> Path:
     for name in ("baseline", "baseline_adam"):
         shutil.copytree(ROOT / "experiments" / name, folder / "experiments" / name)
     speech = soundfile.read(ROOT / SENTENCE, dtype="float32")[0][4000 : 4000 + round(SECONDS * RATE)]
-    for name in ("speech.wav", "FOLDER/one.wav", "FOLDER/below/two.wav", "takes/one.wav"):
+    for name in ("speech.wav", "FOLDER/one.wav", "FOLDER/below/two.wav", "FOLDER/three.wav", "takes/one.wav"):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         soundfile.write(folder / name, speech, RATE)
     np.save(folder / "mfcc.npy", mfcc(speech, compose_settings().features))
@@ -117,6 +118,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
     mode = next((word.partition("=")[2] for word in words if word.startswith("mode=")), "train")
     if mode == "train" and "--cfg" not in words:
         line += f" {ON}" if "checkpoint=" in line else f" {SHORT} restart=true"
+        line += f" {SPLIT}" if "data.valid=" in line else ""
     if mode == "evaluate":
         line += f" data.seconds={SECONDS}"
         line += " data.test=0.99" if "split=test" in words else ""  # of a single utterance
@@ -158,7 +160,11 @@ def try_workspace(clone: SimpleNamespace, project: str) -> None:
 
 
 def try_bench(clone: SimpleNamespace, name: str, *words: str) -> None:
-    """That of training with tiny or few networks; generation's takes minutes, and its parts have their own tests."""
+    """With tiny or few networks, and little audio; generation's takes minutes, and its parts have their own tests."""
+    if name == "prepare":
+        code, out, err = call(clone, "mfcc_wavenet.bench.__main__", name, *words, "--workers=1", "--hours=0.005")
+        assert code == 0 and json.loads(out.splitlines()[-1])[0]["bytes_per_hour"], err
+        return
     if "--fit" in words:
         clone.monkeypatch.setattr(fit, "NETWORKS", fit.NETWORKS[:4])
         code, out, err = call(clone, "mfcc_wavenet.bench.__main__", name, *words, "--threads=1", "--seconds=0.05")

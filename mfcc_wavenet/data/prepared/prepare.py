@@ -123,9 +123,9 @@ def _unfinished(folder: Path) -> Path:
 
 
 def _kept(folder: Path) -> str:
-    """What there is to go on from, for the end of a sentence."""
+    """What there is to resume from, for the end of a sentence."""
     is_there = os.path.exists(_unfinished(folder))
-    return ", and the same command goes on from what is prepared so far" if is_there else ""
+    return ", and the same command resumes from what is prepared so far" if is_there else ""
 
 
 def _prepared(folder: Path, files: list[SourceFile], data: DataSettings, recipe: Recipe) -> Corpus:
@@ -141,8 +141,8 @@ def _prepared(folder: Path, files: list[SourceFile], data: DataSettings, recipe:
         _write_index(joined, recipe)
         if folder.exists():  # who has opened it keeps what it had
             shutil.rmtree(folder)
-        shutil.rmtree(unfinished / SHARDS)
         unfinished.rename(folder)
+        shutil.rmtree(folder / SHARDS)  # only now: without them, a process that resumes would begin again
     except UserError:  # about the files, which have to change, and are another corpus then
         raise
     except BaseException:

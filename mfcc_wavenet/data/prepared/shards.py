@@ -167,7 +167,7 @@ class Joined:
     """The shards so far, one behind the other: arrays in a folder, what is said of them in memory, and their digest.
 
     Where a shard's array is gone, it was joined by a process that is no more. So the sizes of all shards before it say
-    where each array goes on, whatever a kill has left behind that.
+    where each array continues, whatever a kill has left behind that.
     """
 
     def __init__(self, folder: Path, recipe: Recipe):

@@ -153,7 +153,7 @@ def end(process: int) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_kill_loses_what_was_begun_and_nothing_else(audio, alone, tmp_path, workers):
-    """The same command goes on with the shards that are there; no process is left of the one that was killed."""
+    """The same command resumes from the shards that are there; no process is left of the one that was killed."""
     with preparing(audio, tmp_path, workers) as process:
         several = children(process)
         process.kill()
@@ -171,7 +171,7 @@ def test_shards_that_are_there_are_not_prepared_again(audio, alone, tmp_path):
     """Their codes are made others than those of their files, and so they are in the corpus."""
     data = data_settings(tmp_path, audio, workers=1)
     with files_of_at_most(300 * 5 * 4 * 39):  # the frames of one shard, not those of two
-        assert "goes on from what is prepared so far" in refused(prepare, data, FEATURES, 256)
+        assert "resumes from what is prepared so far" in refused(prepare, data, FEATURES, 256)
     (unfinished,) = (tmp_path / "prepared").glob(".preparing-*")
     assert sorted(path.name for path in (unfinished / "shards").iterdir()) == ["000000", "000001"]
     codes = unfinished / "codes.bin"
