@@ -11,8 +11,8 @@ evaluate: .venv/ready
 	$(RUN) run.py experiment=baseline mode=evaluate
 
 test: .venv/ready
-	$(RUN) -m pytest -n 2 -m 'not alone'
-	$(RUN) -m pytest -m alone
+	$(RUN) -m pytest -n 2 --dist loadfile -m 'not alone'
+	$(RUN) -m pytest -m alone $$(grep -rl 'mark.alone' tests --include='test_*.py')
 
 lint: .venv/ready
 	$(RUN) -m ruff check .

@@ -22,11 +22,8 @@ install_import_hook(
 
 import hypothesis
 import pytest
-import torch
-from support.settings import SMALL, compose_settings
-from support.training import trained_to_zero
 
-from mfcc_wavenet.config.settings import Settings
+# Fixtures import what takes seconds: of `pytest -n 2`, the process that runs no test does without.
 
 hypothesis.settings.register_profile("shared", deadline=None)  # an example that waits for a processor is no failure
 hypothesis.settings.load_profile("shared")
@@ -35,8 +32,9 @@ hypothesis.settings.load_profile("shared")
 @pytest.fixture
 def small(tmp_path):
     """small("train.steps=10", ...): small settings whose prepared corpus lies in the test's own folder."""
+    from support.settings import SMALL, compose_settings
 
-    def make(*overrides: str) -> Settings:
+    def make(*overrides: str):
         return compose_settings(*SMALL, f"data.prepared={tmp_path / 'prepared'}", *overrides)
 
     return make
@@ -53,10 +51,14 @@ def signals():
 
 @pytest.fixture(autouse=True)
 def seeded():
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
 def inverted(tmp_path_factory):
     """A Chassis trained to zero error, and its results."""
+    from support.training import trained_to_zero
+
     return trained_to_zero(tmp_path_factory.mktemp("inverted") / "run")

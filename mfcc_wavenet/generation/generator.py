@@ -198,7 +198,8 @@ class StreamState:
             conditioning[: len(of_utterance), index] = of_utterance
         prediction = self._prediction((first, stop), dict(zip(spans, frames)))
         codes = self.run(self.past, first, conditioning, prediction, uniforms, self.sampling)
-        self.past = np.hstack([self.past, codes])[:, -self.past.shape[1] :]
+        # In the layout that it began with: for another one, the loop would be compiled again.
+        self.past = np.ascontiguousarray(np.hstack([self.past, codes])[:, -self.past.shape[1] :])
         start, self.position = self.position, stop
         return [codes[index, start - first : max(end, start) - first] for index, end in enumerate(ends)]
 

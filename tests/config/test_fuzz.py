@@ -31,7 +31,7 @@ def one_sentence(text: str) -> bool:
     return bool(text) and "\n" not in text and "Traceback" not in text and text.rstrip()[-1] in ".?)"
 
 
-@bounded(80)
+@bounded(40)
 @given(name=st.sampled_from(setting_names()), value=VALUES)
 @example(name="train.steps", value="1e4")
 @example(name="optim.betas", value="(0.9,0.98)")
@@ -67,7 +67,7 @@ def test_any_file_name_is_taken_as_it_is(tmp_path, monkeypatch, capsys):
     """Whatever its letters mean to Hydra's grammar: the sentence that it is not there shows the very name."""
     type_in = CommandLine(tmp_path, monkeypatch, capsys)
 
-    @bounded(20)
+    @bounded(8)
     @given(name=NAMES)
     @example(name="Grüße.wav")
     @example(name="take (1).wav")

@@ -29,6 +29,7 @@ from support.architectures import (
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.geometry import clamped_indices
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings, WindowSettings
+from mfcc_wavenet.generation.cpu.sample_loop import sample_loop
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, GREEDY, MAX_BATCH_SIZE, Generator, StreamState
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
@@ -143,6 +144,15 @@ def test_the_number_of_threads_changes_nothing(batch_size, num_threads):
     for codes, on_one_thread in zip(*codes_of_all, strict=True):
         assert len(np.unique(codes)) > 10
         np.testing.assert_array_equal(codes, on_one_thread)
+
+
+def test_for_batches_and_blocks_of_all_sizes_the_loop_is_compiled_once():
+    """That takes seconds, the first time on a machine: the codes before a block always have one layout."""
+    generator, (frames, speaker, _) = Generator(ARCHITECTURE.model()), conditions(ARCHITECTURE, 0)
+    samples = 3 * BLOCK_HOPS * FEATURES.hop_length
+    for batch_size in (1, 2, 3):
+        generator.generate_all([frames] * batch_size, [speaker] * batch_size, [samples] * batch_size)
+    assert {past.layout for _, past, *_ in sample_loop.signatures} == {"C"}
 
 
 @examples(20)

@@ -12,9 +12,9 @@ import torch
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.data.batch import Position
 from mfcc_wavenet.models import checkpoint as checkpoints
-from mfcc_wavenet.modes import with_settings
 from mfcc_wavenet.training.chassis import Chassis
 from support.settings import SMALL, compose_settings
+from support.training import CopiedAtStep, copied
 
 STEPS, PART = 12, 7
 
@@ -22,16 +22,13 @@ STEPS, PART = 12, 7
 def main(folder: Path, device: str) -> dict[str, bool | float | int]:
     """What is equal to what, over the end of an epoch whose last batch is a smaller one."""
     torch.set_num_threads(1)
-    whole = Chassis(settings(folder, device, STEPS), folder / "whole")
+    whole = CopiedAtStep(settings(folder, device), folder / "whole", PART)
     whole.train()
-    first = Chassis(settings(folder, device, PART), folder / "first")
-    first.train()
-    checkpoint = checkpoints.load(first.checkpoint_path)
-    longer = settings(folder, device, STEPS)
-    resumed = Chassis(longer, folder / "resumed", with_settings(checkpoint, longer))
+    checkpoint = checkpoints.load(copied(whole.folder))
+    resumed = Chassis(checkpoint.settings, folder / "resumed", checkpoint)
     resumed.train()
     ours, theirs = whole.model.state_dict(), resumed.model.state_dict()
-    eager = Chassis(settings(folder, device, STEPS, "train.compile=false"), folder / "eager")
+    eager = Chassis(settings(folder, device, "train.compile=false"), folder / "eager")
     return {
         "resumed": resumed.step - PART,
         "equal": all(torch.equal(weight, theirs[name]) for name, weight in ours.items()),
@@ -45,14 +42,14 @@ def main(folder: Path, device: str) -> dict[str, bool | float | int]:
     }
 
 
-def settings(folder: Path, device: str, steps: int, *overrides: str) -> Settings:
+def settings(folder: Path, device: str, *overrides: str) -> Settings:
     """Two layers, which are compiled in time; with jitter on a GPU alone, for which they are compiled once more."""
     return compose_settings(
         *SMALL, f"data.prepared={folder / 'prepared'}", "train.compile=true", f"train.device={device}",
         "train.precision=float32", "window.samples=500", "window.batch_size=3", "wavenet.speaker_channels=2",
         "wavenet.blocks=1", "wavenet.layers_per_block=2",
-        f"upsampling.jitter={0.2 if device == 'cuda' else 0}", "train.sample_utterances=0", f"train.steps={steps}",
-        *overrides,
+        f"upsampling.jitter={0.2 if device == 'cuda' else 0}", "train.sample_utterances=0", f"train.steps={STEPS}",
+        f"train.checkpoint_interval={PART}", *overrides,
     )  # fmt: skip
 
 

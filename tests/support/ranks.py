@@ -20,12 +20,14 @@ from mfcc_wavenet.evaluation.free_running import corpus_windows
 from mfcc_wavenet.evaluation.held_out import quality
 from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.models import mfcc_inverter
 from mfcc_wavenet.modes import with_settings
 from mfcc_wavenet.training import cost
 from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.distributed import ALONE, Ranks, joined
 from support.corpora import folder_of
 from support.settings import DEMO, SMALL, compose_settings
+from support.training import CopiedAtStep, copied
 
 STEPS, HALF = 12, 7  # in epochs of three batches, the last of which has one window, for one process alone
 WARM = Sampling(0.8)
@@ -45,15 +47,13 @@ def settings(folder: Path, *overrides: str, steps: int = STEPS) -> Settings:
 
 
 def train(
-    folder: Path, name: str, ranks: Ranks, *overrides: str, steps: int = STEPS, start: str | None = None
-) -> Chassis:
-    """A run in folder/name; start: the name of the run that it continues."""
-    chosen = settings(folder, *overrides, steps=steps)
-    begun = None
-    if start:
-        begun = ranks.of_first(lambda: checkpoints.load(folder / start / "checkpoint.pt"))
-        begun = with_settings(begun, chosen)
-    chassis = Chassis(chosen, folder / name, begun, ranks=ranks)
+    folder: Path, name: str, ranks: Ranks, *overrides: str, steps: int = STEPS, copied_at: int = STEPS,
+    start: Path | None = None,
+) -> Chassis:  # fmt: skip
+    """A run in folder/name, which copies its checkpoint at a step; start: the checkpoint that it continues."""
+    chosen = settings(folder, *overrides, f"train.checkpoint_interval={copied_at}", steps=steps)
+    begun = ranks.of_first(lambda: with_settings(checkpoints.load(start), chosen)) if start else None
+    chassis = CopiedAtStep(chosen, folder / name, copied_at, begun, ranks)
     chassis.train()
     return chassis
 
@@ -71,21 +71,20 @@ def refusal(ranks: Ranks, action: Callable[[], object]) -> list[str]:
 def main(folder: Path) -> None:
     found = {}
     cost.MEASURED_SECONDS = 0.0  # so that these short runs tell their speed, too
+    mfcc_inverter.WHITENED_WINDOWS = 40
     with joined("cpu") as ranks:
-        train(folder, "two", ranks, "train.sample_utterances=2", "train.sample_seconds=0.02")
+        train(folder, "two", ranks, "train.sample_utterances=2", "train.sample_seconds=0.02", copied_at=3)
         train(folder, "parts", ranks, "train.accumulation=2")
         whitening = train(folder, "whitened", ranks, "upsampling.frame_whitening=true", steps=1)
         weights = whitening.model.state_dict().values()
         found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in weights))
         jitter = "upsampling.jitter=0.3"
-        train(folder, "whole", ranks, jitter)
-        train(folder, "half", ranks, jitter, steps=HALF)
-        train(folder, "resumed", ranks, jitter, start="half")
-        train(folder, "first", ranks, steps=3)
+        train(folder, "whole", ranks, jitter, copied_at=HALF)
+        train(folder, "resumed", ranks, jitter, start=copied(folder / "whole"))
         if ranks.leads:
-            train(folder, "then alone", ALONE, steps=8, start="first")
+            train(folder, "then alone", ALONE, steps=8, start=copied(folder / "two"))
         ranks.gather(None)
-        train(folder, "two again", ranks, start="then alone")
+        train(folder, "two again", ranks, start=folder / "then alone" / "checkpoint.pt")
 
         chosen = settings(folder, f"data.root={folder_of(folder, 'a.wav', 'b.wav', 'c.wav')}", "data.seconds=null")
         measured = with_settings(checkpoints.load(folder / "two" / "checkpoint.pt"), chosen)

@@ -1,5 +1,6 @@
-"""Runs that take seconds, that are killed and resumed, and all that they came to."""
+"""Runs that take seconds, that are killed or resumed from their middle, and all that they came to."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -7,8 +8,31 @@ import torch
 from mfcc_wavenet.config.files import BEST, CHECKPOINT
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.distributed import ALONE, Ranks
 from support.settings import compose_settings
+
+
+class CopiedAtStep(Chassis):
+    """A run whose checkpoint after that step is copied: where one that was killed then would resume."""
+
+    def __init__(
+        self, settings: Settings, folder: Path, step: int, begun: Checkpoint | None = None, ranks: Ranks = ALONE
+    ):
+        """settings: with a checkpoint at that step."""
+        super().__init__(settings, folder, begun, ranks=ranks)
+        self.copied_at = step
+
+    def save(self) -> None:
+        super().save()
+        if self.step == self.copied_at and self.ranks.leads:
+            shutil.copy(self.checkpoint_path, copied(self.folder))
+
+
+def copied(folder: Path) -> Path:
+    """The copy that a run in that folder leaves."""
+    return folder / "copied.pt"
 
 
 def trained_to_zero(folder: Path, *overrides: str) -> tuple[Chassis, dict]:

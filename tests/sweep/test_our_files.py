@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
-from support.settings import GROUPS, ROOT, compose_settings
+from support.settings import GROUPS, ROOT
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mfcc_wavenet.config import experiments
@@ -35,14 +35,16 @@ def extremes(parameter: Parameter) -> list:
 
 
 def drawn(file: SweepFile) -> list[dict]:
-    """The whole grid; or the lowest corner, all that differ from it in one setting, the highest corner, and draws."""
+    """The whole grid; or corners in which every extreme of every setting occurs, the lowest one first, and draws."""
     varied = [parameter for parameter in file.parameters if parameter.distribution]
     if file.method == "grid":
         return [point(file.parameters, index) for index in range(num_points(file.parameters))]
-    lowest, highest = ({p.name: extremes(p)[end] for p in varied} for end in (0, -1))
-    corners = [lowest | {p.name: extreme} for p in varied for extreme in extremes(p)[1:]]
+    all_extremes = {p.name: extremes(p) for p in varied}
+    most = max(map(len, all_extremes.values()))
+    turns = [0, -1, *range(1, most - 1)]
+    corners = [{name: values[turn % len(values)] for name, values in all_extremes.items()} for turn in turns]
     generator = random.Random(0)
-    return [lowest, highest, *corners, *({p.name: random_draw(p, generator) for p in varied} for _ in range(DRAWS))]
+    return [*corners, *({p.name: random_draw(p, generator) for p in varied} for _ in range(DRAWS))]
 
 
 def random_draw(parameter: Parameter, generator: random.Random):
@@ -62,13 +64,14 @@ def runs(path) -> list[tuple[dict, list[str]]]:
     return [(values, create_sweep_command_args(args)["args_no_hyphens"]) for values, args in zip(settings, agent)]
 
 
-def composed(arguments: list[str]) -> tuple[Settings, dict]:
+@cache
+def composed(*arguments: str) -> tuple[Settings, dict]:
     """The settings that run.py would train with, and the config that its run would have in W&B."""
     GlobalHydra.instance().clear()
     experiments.register()
     by_length.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", arguments, return_hydra_config=True)
+        config = compose("config", list(arguments), return_hydra_config=True)
     settings = parse({group: OmegaConf.to_container(config[group], resolve=True) for group in GROUPS})
     choices = config.hydra.runtime.choices
     return settings, flat(plain(settings)) | {group: choices[group] for group in [*GROUPS, "experiment"]}
@@ -89,7 +92,7 @@ def test_every_run_composes_and_every_value_arrives(path):
     """In the run's config under the same key as in the sweep, options of groups included; the network can be built."""
     assert len(runs(path)) > DRAWS
     for values, arguments in runs(path):
-        settings, config = composed(arguments)
+        settings, config = composed(*arguments)
         assert {key: config[key] for key in values} == values
         assert build(settings).receptive_field > 1
 
@@ -120,7 +123,7 @@ def test_all_windows_see_equally_many_samples():
     """Which the grid needs for its comparison: in total, between two rows and between two evaluations."""
     seen = set()
     for _, arguments in runs(ROOT / "sweeps" / "window_geometry.yaml"):
-        settings = compose_settings(*arguments)
+        settings, _ = composed(*arguments)
         step = settings.window.samples * settings.window.batch_size
         seen.add(tuple(step * getattr(settings.train, name) for name in ("steps", "log_interval", "evaluate_interval")))
         assert settings.optim.decay_steps == settings.train.steps

@@ -1,5 +1,7 @@
 """The best whole pass is kept next to the last checkpoint, and training can return to it."""
 
+import contextlib
+import io
 import re
 from dataclasses import replace
 
@@ -42,9 +44,15 @@ def returning(folder) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def returned(folder, returning) -> tuple[Chassis, dict]:
-    """A run that diverges and returns, uninterrupted."""
-    return train(returning, folder / "uninterrupted")
+def uninterrupted(folder, returning) -> tuple[tuple[Chassis, dict], str]:
+    """A run that diverges and returns, and what it said on stderr."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        return train(returning, folder / "uninterrupted"), said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def returned(uninterrupted) -> tuple[Chassis, dict]:
+    return uninterrupted[0]
 
 
 def test_the_best_pass_is_kept_where_a_later_one_is_worse(small, tmp_path, capsys):
@@ -89,7 +97,7 @@ def test_the_best_pass_of_another_run_does_not_stay(small, tmp_path):
     )
 
 
-def test_training_returns_to_its_best_pass(returned, folder, capsys):
+def test_training_returns_to_its_best_pass(returned):
     """From a row whose loss is too high; each return is in the history, in the rows that are logged and counted."""
     chassis, results = returned
     rows = {row["step"]: row["loss"] for row in chassis.history if "loss" in row}
@@ -109,11 +117,11 @@ def test_training_returns_to_its_best_pass(returned, folder, capsys):
     assert any(row["step"] % 10 == 0 for row in returns)
 
 
-def test_a_return_is_one_line_and_takes_weights_and_moments_alone(returning, tmp_path, capsys):
+def test_a_return_is_one_line_and_takes_weights_and_moments_alone(uninterrupted, returning, tmp_path):
     """The step, the position in the epoch and the random state go on."""
-    chassis, _ = train(returning, tmp_path / "run")
+    (chassis, _), said = uninterrupted
     (step,) = {row["step"] for row in chassis.history if "returned_to" in row and row["step"] <= 65}
-    lines = [line for line in capsys.readouterr().err.splitlines() if "return to the best pass" in line]
+    lines = [line for line in said.splitlines() if "return to the best pass" in line]
     assert len(lines) == sum("returned_to" in row for row in chassis.history)
     assert re.search(
         rf"The loss is \d\.\d+ nats at step {step}; weights and optimizer return to .* step \d+ \(", lines[0]

@@ -1,6 +1,5 @@
 """The training loop: exact resumption above all."""
 
-import json
 import math
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support.settings import ROOT, SMALL, compose_settings
-from support.wandb_runs import wandb
+from support.wandb_runs import summary_of
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data.batch import Position
@@ -23,9 +22,12 @@ from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.optimizer import copies
 from mfcc_wavenet.training.schedule import learning_rate
 
+SILENT = "train.sample_utterances=0"  # no sound is generated at the end
+# Whitening looks at two thousand windows: in batches of several, it is over sooner.
+WHITENING = ("upsampling.frame_whitening=true", "window.batch_size=8", SILENT)
 # Everything that has a state is on: jitter draws random numbers, averaging keeps a second model, Muon next to Adam.
-STATEFUL = ("optim.optimizer=muon", "upsampling.jitter=0.2", "optim.ema_decay=0.9")
-STATEFUL += ("upsampling.frame_whitening=true", "train.log_interval=7", "train.sample_interval=0")
+STATEFUL = ("optim.optimizer=muon", "upsampling.jitter=0.2", "optim.ema_decay=0.9", *WHITENING)
+STATEFUL += ("train.log_interval=7", "train.sample_interval=0")
 WORKERS = [0, pytest.param(2, id="two workers")]
 
 
@@ -77,17 +79,16 @@ def start(tmp_path, *overrides: str) -> subprocess.Popen:
 def test_killed_and_resumed_is_uninterrupted(small, tmp_path, workers):
     """2N steps = N steps + SIGKILL + resume + N steps: weights, average, optimizer, RNG, metrics and history."""
     threads = torch.get_num_threads()
-    process = start(
-        tmp_path, *STATEFUL, "train.steps=100000", "train.checkpoint_interval=60", f"train.workers={workers}"
-    )
+    both = (*STATEFUL, "train.log_interval=23", f"train.workers={workers}")
+    process = start(tmp_path, *both, "train.steps=100000", "train.checkpoint_interval=20")
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
 
     checkpoint = checkpoints.load(tmp_path / "killed" / "checkpoint.pt")
     killed_at = checkpoint.training["step"]
-    assert killed_at % 60 == 0 and killed_at % 7 != 0  # a row of metrics was half accumulated
-    settings = small(*STATEFUL, f"train.steps={2 * killed_at}", "train.threads=1", f"train.workers={workers}")
+    assert killed_at % 20 == 0 and killed_at % 23 != 0  # a row of metrics was half accumulated
+    settings = small(*both, f"train.steps={2 * killed_at}", "train.threads=1")
     resumed = Chassis(settings, tmp_path / "resumed", with_settings(checkpoint, settings))
     assert resumed.step == killed_at
     resumed.train()
@@ -100,7 +101,7 @@ def test_killed_and_resumed_is_uninterrupted(small, tmp_path, workers):
 
 def test_frames_are_whitened_once(small, tmp_path):
     """Before the first step, in the averaged model, too; not where training starts from weights that have learnt."""
-    whitening = ("upsampling.frame_whitening=true", "optim.ema_decay=0.9", "optim.learning_rate=0", "train.steps=1")
+    whitening = (*WHITENING, "optim.ema_decay=0.9", "optim.learning_rate=0", "train.steps=1")
     first = Chassis(small(*whitening), tmp_path / "first")
     drawn = copies(first.model.parameters())
     first.train()
@@ -117,10 +118,10 @@ def test_frames_are_whitened_once(small, tmp_path):
 
 def test_resuming_in_other_windows_keeps_the_weights_and_the_place(small, tmp_path):
     """Another window and batch size: same weights, same optimizer, same epoch, and its done share is skipped."""
-    first = Chassis(small("train.steps=10"), tmp_path / "first")
+    first = Chassis(small("train.steps=10", SILENT), tmp_path / "first")
     first.train()
     checkpoint = checkpoints.load(first.checkpoint_path)
-    settings = small("train.steps=40", "window.samples=100", "window.batch_size=3")
+    settings = small("train.steps=40", SILENT, "window.samples=100", "window.batch_size=3")
     second = Chassis(settings, tmp_path / "second", with_settings(checkpoint, settings))
     for name in ("weights", "optimizer"):
         assert_equal(state(first)[name], state(second)[name])
@@ -148,7 +149,7 @@ def test_a_signal_ends_the_run_with_everything_saved(tmp_path, number, exit_code
     training = checkpoints.load(tmp_path / "killed" / "checkpoint.pt").training
     assert f"Stopped at step {training['step']};" in stderr.splitlines()[-1]
     (directory,) = (tmp_path / "wandb").glob("offline-run-*")
-    run = json.loads(wandb("leet", "inspect", "--summary", "--json", str(directory)))
+    run = summary_of(directory)
     assert (run["exit_code"], run["summary"]["score"]) == (0, score(training["history"], 3200))
 
 
@@ -181,10 +182,10 @@ def test_a_run_without_a_finite_step_is_one_sentence(small, tmp_path):
 
 
 def test_training_is_a_plain_loop(small, tmp_path):
-    """Fifty steps of the baseline's network are, bit for bit, those of the few lines that a textbook would have."""
+    """Twenty steps of the baseline's network are, bit for bit, those of the few lines that a textbook would have."""
     settings = compose_settings(
         "experiment=baseline_adam", f"data.prepared={tmp_path / 'prepared'}", "tracking.mode=disabled",
-        "train.steps=50", "train.sample_utterances=0", "train.stop_at_zero=false", "optim.decay_steps=6400",
+        "train.steps=20", "train.sample_utterances=0", "train.stop_at_zero=false", "optim.decay_steps=6400",
     )  # fmt: skip
     chassis = Chassis(settings, tmp_path / "run")
     chassis.train()
@@ -192,7 +193,7 @@ def test_training_is_a_plain_loop(small, tmp_path):
     model = build_model(settings, chassis.geometry, speakers=1)
     adam = torch.optim.Adam(model.parameters(), fused=True)
     position = Position()
-    for step in range(50):
+    for step in range(20):
         batch = chassis.windows[position]
         predictions = model.run(batch)
         logits, target = predictions.pred.transpose(1, 2).flatten(0, 1), predictions.target.flatten()

@@ -50,7 +50,8 @@ def test_a_run_that_was_killed_in_its_last_pass_logs_it_once(small, tmp_path):
 
 def test_a_rate_that_has_decayed_is_told_of(small, tmp_path, capsys):
     """Training on for more steps would all be at the floor: which setting decays anew."""
-    chassis = Chassis(small("train.steps=4", "optim.decay_steps=4", "optim.warmup_steps=1"), tmp_path / "run")
+    decayed = ("train.steps=4", "train.sample_utterances=0", "optim.decay_steps=4", "optim.warmup_steps=1")
+    chassis = Chassis(small(*decayed), tmp_path / "run")
     chassis.train()
     capsys.readouterr()
     checkpoint = checkpoints.load(chassis.checkpoint_path)
@@ -77,8 +78,7 @@ def training(tmp_path):
         process.kill()
 
 
-@pytest.mark.parametrize("attempt", range(3))
-def test_a_signal_to_the_whole_group_saves_and_ends(training, tmp_path, attempt):
+def test_a_signal_to_the_whole_group_saves_and_ends(training, tmp_path):
     """As `timeout`, Slurm and systemd send it; the processes that load batches get it, too."""
     os.killpg(training.pid, signal.SIGTERM)
     _, stderr = training.communicate(timeout=60)

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import shlex
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,25 +171,26 @@ def test_the_folder_holds_results_sounds_and_pictures(run):
     np.testing.assert_allclose(wav, mulaw.decode(chassis.corpus.codes(0), 256), atol=2**-14)
 
 
-@pytest.mark.parametrize(
-    "stem", ["$x^{$", "n" * 251, "語" * 83, "%s $(a) 'b' \"c\" [d]*?", "a\tb\nc\x1b[1m", "curves", "\\frac{"]
-)
-def test_any_name_of_an_audio_file_is_trained_on(stem, small, tmp_path, monkeypatch, capfd):
+def test_any_name_of_an_audio_file_is_trained_on(small, tmp_path, monkeypatch, capfd):
     """Its sounds and pictures are in the run's folder and in W&B, without a warning, and the curves stay curves."""
+    stems = ["$x^{$", "n" * 251, "語" * 83, "%s $(a) 'b' \"c\" [d]*?", "a\tb\nc\x1b[1m", "curves", "\\frac{"]
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spoken").mkdir()
-    shutil.copy(DEMO / "01_lighthouse.flac", tmp_path / "spoken" / f"{stem}.wav")
+    wav, rate = soundfile.read(DEMO / "01_lighthouse.flac", stop=800)
+    for stem in stems:
+        soundfile.write(tmp_path / "spoken.wav", wav, rate)
+        (tmp_path / "spoken.wav").rename(tmp_path / "spoken" / f"{stem}.wav")
     tracking = ("tracking.mode=offline", f"tracking.dir={tmp_path}")
-    chassis = Chassis(small("data.root=spoken", "train.steps=2", *tracking), tmp_path / "run")
-    chassis.train()
-    (original,) = (tmp_path / "run").glob("*.original.wav")
-    (generated,) = (tmp_path / "run").glob("*.generated.wav")
-    name = original.name.removesuffix(".original.wav")
-    assert generated.name == f"{name}.generated.wav" and name[0] == stem[0]
-    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {f"{name}.png", "curves.png"}
+    corpus = ("data.root=spoken", "data.seconds=null", f"train.sample_utterances={len(stems)}")
+    Chassis(small(*corpus, "train.steps=2", *tracking), tmp_path / "run").train()
+    names = {path.name.removesuffix(".original.wav") for path in (tmp_path / "run").glob("*.original.wav")}
+    assert sorted(name[0] for name in names) == sorted(stem[0] for stem in stems)
+    assert {path.name for path in (tmp_path / "run").glob("*.generated.wav")} == {f"{n}.generated.wav" for n in names}
+    assert {path.stem for path in (tmp_path / "run").glob("*.png")} == {*names, "curves"} and "curves" not in names
     (directory,) = (tmp_path / "wandb").glob("offline-run-*")
-    assert len(media(directory, f"audio/{name}/generated")) == len(media(directory, f"spectrogram/{name}")) == 1
+    for name in names:
+        assert len(media(directory, f"audio/{name}/generated")) == len(media(directory, f"spectrogram/{name}")) == 1
     assert "arning" not in (said := capfd.readouterr().err) and "could not" not in said
 
 
