@@ -166,7 +166,7 @@ def test_a_pass_takes_whole_utterances_up_to_a_limit(settings, tmp_path):
     lengths = {}
     for limit in (1, SAMPLES, 2 * SAMPLES - 1, 2 * SAMPLES):
         chassis = Chassis(settings(*VALIDATING, f"train.validate_samples={limit}"), tmp_path / "run")
-        lengths[limit] = chassis.valid.corpus.lengths
+        lengths[limit] = list(chassis.valid.corpus.lengths)
     assert list(lengths.values()) == [[SAMPLES]] * 3 + [[SAMPLES] * 2]
 
 
