@@ -190,7 +190,7 @@ class StreamState:
         for index, random in enumerate(self.random):
             uniforms[index, self.position - first :] = random.random(stop - self.position)
         conditioning = np.zeros((stop - first, len(ends), generator.conditioning_channels), np.float32)
-        frames = [frames_of(index, geometry.frame_span(span)) for index, span in spans.items()]
+        frames = [frames_of(index, geometry.latent_span(span)) for index, span in spans.items()]
         speakers = [self.speakers[index] for index in spans]
         parallel_map = generator.threads.executor.map if generator.num_threads > 1 else map
         upsampled = parallel_map(generator.conditioner, frames, speakers, spans.values())
@@ -210,7 +210,7 @@ class StreamState:
             return None
         start, stop = geometry.nearest_frame(span[0]), geometry.nearest_frame(span[1] - 1) + 1
         coefficients = np.zeros((len(self.speakers), stop - start, linear_prediction.order))
-        skipped = start - geometry.frame_span(span)[0]
+        skipped = start - geometry.latent_span(span)[0]
         for index, of_utterance in frames.items():
             known = linear_prediction.coefficients(of_utterance[skipped : skipped + stop - start])
             coefficients[index, : len(known)] = known

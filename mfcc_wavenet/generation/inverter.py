@@ -210,7 +210,7 @@ class Inverter:
         def generate(end: int) -> Audio:
             nonlocal dropped
             (codes,) = state.generate([end], lambda _, span: self._frames_of(span, arrived, dropped))
-            next_frame = self.geometry.frame_span((end, end + 1))[0]
+            next_frame = self.geometry.latent_span((end, end + 1))[0]
             first_needed = max(min(next_frame, dropped + len(arrived) - 1) - self._delta_reach, dropped)
             del arrived[: first_needed - dropped]
             dropped = first_needed

@@ -26,7 +26,7 @@ from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 
 MARK = "mfcc_wavenet checkpoint"
-FORMAT = 5  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
+FORMAT = 6  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Checkpoint:
     @property
     def geometry(self) -> Geometry:
         """Of its model."""
-        return Geometry.of(self.settings.features, self.settings.upsampling, self.settings.wavenet)
+        return Geometry.of(
+            self.settings.features, self.settings.encoder, self.settings.upsampling, self.settings.wavenet
+        )
 
     def model(self) -> Model:
         """The model with its weights, in evaluation mode; UserError if the weights are another architecture's."""
@@ -223,7 +225,17 @@ def _from_4_to_5(content: dict[str, Any]) -> None:
     content["temperature"] = 0.0
 
 
-UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5}  # by the format that they start from
+def _from_5_to_6(content: dict[str, Any]) -> None:
+    """New settings: there was neither an encoder nor a bottleneck."""
+    content["settings"]["encoder"] = {"channels": 1, "kernel_sizes": [], "strides": []}
+    content["settings"]["bottleneck"] = {
+        "kind": "none", "channels": 64, "codes": 512, "commitment": 0.25, "decay": 0.999, "normalise": True,
+        "quantise_from": 5000, "memory": 20480, "revive_below": 0.05, "revive_interval": 200, "revive_until": 200_000,
+        "free_bits": 14.0, "anneal_steps": 60_000, "norm_weight": 0.001,
+    }  # fmt: skip
+
+
+UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5, 5: _from_5_to_6}  # by the older format
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

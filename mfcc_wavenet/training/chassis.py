@@ -78,7 +78,7 @@ class Chassis:
         self.folder = folder
         self.checkpoint_path = folder / CHECKPOINT
         self.choices, self.ranks = choices or {}, ranks
-        self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+        self.geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
         self.device = pick_device(distributed.device_of(ranks.place, settings.train.device))
         self.precision = pick_precision(settings.train.precision, self.device)
         needed = training_bytes(settings, self.geometry, self.precision.itemsize, ranks.size)

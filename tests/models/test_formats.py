@@ -95,6 +95,16 @@ def test_a_checkpoint_of_format_4_loads(tmp_path):
         assert loaded.temperature == 0
 
 
+def test_a_checkpoint_of_format_5_loads(tmp_path):
+    """It knew neither encoder nor bottleneck."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    content = content_of(path) | {"format": f"{MARK} 5"}
+    del content["settings"]["encoder"], content["settings"]["bottleneck"]
+    torch.save(content, path)
+    assert load(path).settings == checkpoint().settings
+
+
 @pytest.mark.parametrize("temperature", [-1.0, float("nan"), "hot", None])
 def test_a_temperature_that_is_none_is_refused(tmp_path, temperature):
     path = tmp_path / "checkpoint.pt"

@@ -14,6 +14,7 @@ import soundfile
 import torch
 from hypothesis import settings
 
+from mfcc_wavenet.config.autoencoder_settings import EncoderSettings
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import (
     CLASSES,
@@ -42,6 +43,7 @@ FEATURES = FeatureSettings(
     delta_width=3,
     backend="librosa",
 )
+NO_ENCODER = EncoderSettings(channels=1, kernel_sizes=(), strides=())
 PLAIN = {"prediction": "none", "prediction_order": 16, "classes": "codes"}
 DRAWN = {"frame_gain": 1.0, "frame_whitening": False}  # weights at frame rate as torch draws them
 FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
@@ -69,10 +71,11 @@ class Architecture:
     wavenet: WavenetSettings
     window: WindowSettings
     dilations: tuple[int, ...] | None = None  # instead of the doubling ones that the settings give
+    encoder: EncoderSettings = NO_ENCODER
 
     @property
     def geometry(self) -> Geometry:
-        geometry = Geometry.of(FEATURES, self.upsampling, self.wavenet)
+        geometry = Geometry.of(FEATURES, self.encoder, self.upsampling, self.wavenet)
         return geometry if self.dilations is None else replace(geometry, dilations=self.dilations)
 
     def model(self, seed: int = 0) -> MfccInverter:

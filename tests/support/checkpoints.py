@@ -34,7 +34,9 @@ def checkpoint(seed: int = 0, training: bool = True) -> Checkpoint:
 
 
 def built(settings: Settings) -> Model:
-    return build_model(settings, Geometry.of(settings.features, settings.upsampling, settings.wavenet), speakers=2)
+    return build_model(
+        settings, Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet), speakers=2
+    )
 
 
 def refused(path: Path) -> str:

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
-from support.settings import GROUPS, ROOT
+from support.settings import GROUPS, ROOT, compose_settings
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mfcc_wavenet.config import experiments
@@ -79,7 +79,7 @@ def composed(*arguments: str) -> tuple[Settings, dict]:
 
 def build(settings: Settings) -> Geometry:
     """What a run builds first, and what refuses contradictory settings."""
-    return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    return Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
 
 
 def test_there_are_the_five():

@@ -32,7 +32,7 @@ class Conditioner:
     def __call__(self, frames: Float[np.ndarray, "F K"], speaker: int, samples: Span) -> Float[np.ndarray, "T C"]:
         """The conditioning of each sample of a span.
 
-        frames: (F, K), normalised, those of geometry.frame_span(samples); returns (T, C), T = stop - start.
+        frames: (F, K), normalised, those of geometry.latent_span(samples); returns (T, C), T = stop - start.
         """
         x = frames
         for layer in self.frame_layers:
@@ -41,7 +41,7 @@ class Conditioner:
             x = x - self.frame_mean
         for index, stage in enumerate(self.stages):
             x = stage(np.maximum(x, 0) if index else x)
-        offset = samples[0] - self.geometry.upsampled_span(self.geometry.frame_span(samples))[0]
+        offset = samples[0] - self.geometry.upsampled_span(self.geometry.latent_span(samples))[0]
         upsampled = x[offset : offset + samples[1] - samples[0]]
         if self.speakers is None:
             return upsampled
