@@ -131,7 +131,7 @@ def evaluate(
         found = None
         if command.clips and measured["reproduced"] != measured["samples"]:
             chosen = clips(windows, settings, command.clips, command.clip_seconds)
-            found = quality(measured_with, chosen, sampling, ranks)
+            found = quality(measured_with, chosen, sampling, command.corrections, ranks)
             measured["quality"] = {"split": split, **found.results()}
     if not ranks.leads:
         return measured
@@ -222,12 +222,12 @@ def _heard(checkpoint: Checkpoint, command: Command) -> tuple[Checkpoint, dict]:
         return clips(of_part, settings, command.clips, command.clip_seconds)
 
     if command.temperature is None and data.valid:
-        name, means = temperatures(checkpoint, chosen(splits.VALID), command.sampling_seed)
+        name, means = temperatures(checkpoint, chosen(splits.VALID), command.sampling_seed, command.corrections)
         checkpoint = replace(checkpoint, temperature=best_temperature(name, means))
         found["temperatures"] = {name: {f"{temperature:g}": mean for temperature, mean in means.items()}}
         print(f"temperature={checkpoint.temperature:g} is best on split=valid: {found['temperatures']}")
     part = splits.held_out(data)
-    heard = quality(checkpoint, chosen(part), command.sampling(checkpoint.temperature))
+    heard = quality(checkpoint, chosen(part), command.sampling(checkpoint.temperature), command.corrections)
     print(heard.table(), file=sys.stderr)
     return checkpoint, found | {"quality": {"split": part, **heard.results()}}
 

@@ -20,7 +20,7 @@ NAMES = [f"{letter}.wav" for letter in "abcdefgh"]
 SPLIT = "data.seconds=null data.valid=0.3 data.test=0.3 data.split_seed=7"
 TEST = ["c", "e"]  # of NAMES, with that seed
 FEW = "clips=2 clip_seconds=0.1"
-SYSTEMS = {"ours", "greedy", "librosa", "mu-law"}
+SYSTEMS = {"ours", "uncorrected", "greedy", "librosa", "mu-law"}
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ USED_BY = {  # the modes that make use of a value at the top of conf/config.yaml
     "temperature": ("generate", "evaluate", "pin"),
     "top_k": ("generate", "evaluate"),
     "sampling_seed": ("generate", "evaluate", "pin"),
+    "corrections": ("generate", "evaluate", "pin"),
     "device": ("generate",),
     "clips": ("evaluate", "pin"),
     "clip_seconds": ("evaluate", "pin"),

@@ -18,6 +18,7 @@ from numba import njit
 
 from mfcc_wavenet.config.settings import FeatureSettings, WavenetSettings
 from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.data.mfcc import mfcc_to_envelope
 from mfcc_wavenet.data.statistics import Statistics
 
 WHITE_NOISE = 1e-4  # added to the signal, as a fraction of its power: it bounds the filter's resonances
@@ -34,7 +35,7 @@ class LinearPrediction:
         )  # (Q,) amplitudes
         self.thresholds = mulaw.thresholds(wavenet.quantization_channels)  # (Q - 1,)
         # The envelope in dB is linear in the normalised MFCCs: slopes @ mfcc + level, both at each bin of the spectrum.
-        to_decibels = _mfcc_to_envelope(features)
+        to_decibels = mfcc_to_envelope(features)
         mean, std = (values[: features.n_mfcc].astype(np.float64) for values in (statistics.mean, statistics.std))
         self.slopes = np.ascontiguousarray((to_decibels * std).T)  # (n_mfcc, bins)
         self.level = to_decibels @ mean - _filter_decibels(features)  # (bins,)
@@ -64,21 +65,6 @@ class LinearPrediction:
         of coefficients that each position takes.
         """
         return _codes(self.levels[past], coefficients, nearest, self.thresholds)
-
-
-def _mfcc_to_envelope(features: FeatureSettings) -> Float64[np.ndarray, "bins n_mfcc"]:
-    """MFCCs to the decibels of the mel filters, as far as they tell, and on to every bin of the spectrum.
-
-    The inverse of the orthonormal DCT-II, whose missing coefficients are zeros; then straight lines between the centres
-    of the filters, and beyond the first and last of them what these have.
-    """
-    mels = np.arange(features.n_mels)[:, None]
-    cepstrum = np.arange(features.n_mfcc)
-    cosines = np.cos(np.pi * cepstrum * (2 * mels + 1) / (2 * features.n_mels)) * np.sqrt(2 / features.n_mels)
-    cosines[:, 0] = np.sqrt(1 / features.n_mels)
-    bins = librosa.fft_frequencies(sr=features.sample_rate, n_fft=features.n_fft)
-    centres = librosa.mel_frequencies(features.n_mels + 2, fmax=features.sample_rate / 2)[1:-1]
-    return np.stack([np.interp(bins, centres, of_mels) for of_mels in cosines.T], axis=1)
 
 
 def _filter_decibels(features: FeatureSettings) -> Float64[np.ndarray, " bins"]:

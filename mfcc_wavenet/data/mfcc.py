@@ -15,7 +15,7 @@ import librosa
 import numpy as np
 import torch
 import torchaudio
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 
 from mfcc_wavenet.config.settings import FeatureSettings
 
@@ -68,6 +68,21 @@ def add_deltas(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSett
     width, orders = settings.delta_width, range(1, settings.delta_order + 1)
     deltas = [librosa.feature.delta(mfcc, width=width, order=k, mode="nearest") for k in orders]
     return np.concatenate([mfcc, *deltas])
+
+
+def mfcc_to_envelope(settings: FeatureSettings) -> Float64[np.ndarray, "bins n_mfcc"]:
+    """MFCCs to the decibels of the mel filters, as far as they tell, and on to every bin of the spectrum.
+
+    The inverse of the orthonormal DCT-II, whose missing coefficients are zeros; then straight lines between the centres
+    of the filters, and beyond the first and last of them what these have.
+    """
+    mels = np.arange(settings.n_mels)[:, None]
+    cepstrum = np.arange(settings.n_mfcc)
+    cosines = np.cos(np.pi * cepstrum * (2 * mels + 1) / (2 * settings.n_mels)) * np.sqrt(2 / settings.n_mels)
+    cosines[:, 0] = np.sqrt(1 / settings.n_mels)
+    bins = librosa.fft_frequencies(sr=settings.sample_rate, n_fft=settings.n_fft)
+    centres = librosa.mel_frequencies(settings.n_mels + 2, fmax=settings.sample_rate / 2)[1:-1]
+    return np.stack([np.interp(bins, centres, of_mels) for of_mels in cosines.T], axis=1)
 
 
 def batched_features(

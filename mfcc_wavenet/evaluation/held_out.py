@@ -1,8 +1,8 @@
 """How good what a model generates from MFCCs is, next to what others make of them.
 
 Each clip is generated from its MFCCs and its number of samples alone: by the model, free-running, at its own
-temperature and greedily, and by librosa's inverse. It is also coded and decoded by mu-law, the ceiling of what a model
-that generates mu-law codes can do.
+temperature, its envelope corrected and not, and greedily, and by librosa's inverse. It is also coded and decoded by
+mu-law, the ceiling of what a model that generates mu-law codes can do.
 """
 
 import math
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.files import CLIP, CLIPS_INDEX, ORIGINAL, file_name, replacing, write_json
+from mfcc_wavenet.config.settings import FeatureSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mfcc import features, mfcc
@@ -26,6 +27,7 @@ from mfcc_wavenet.evaluation.clips import Clip
 from mfcc_wavenet.evaluation.griffin_lim import griffin_lim
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.evaluation.speech_quality import MEASURES, Original, missing_packages
+from mfcc_wavenet.generation.correction import corrected
 from mfcc_wavenet.generation.generator import Generator
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
@@ -51,6 +53,7 @@ class Quality:
     clips: Sequence[Clip]
     takes: list[dict[str, Take]]  # of each clip, by system
     sampling: Sampling  # of the model
+    corrections: int  # of what it sampled
     sample_rate: int  # Hz
     without: dict[str, str]  # measures that could not be had, and a sentence for each
 
@@ -69,6 +72,7 @@ class Quality:
             "clips": len(self.clips),
             "seconds": round(sum(len(clip.original) for clip in self.clips) / self.sample_rate, 2),
             **asdict(self.sampling),
+            "corrections": self.corrections,
             "columns": {name: MEASURES[name].heading for name in self.columns},
             "rows": {system: label(system, self.sampling) for system in values},
             "values": {
@@ -114,11 +118,16 @@ class Quality:
 
 def label(system: str, sampling: Sampling) -> str:
     """A system in words."""
-    names = {"greedy": "ours, greedy", "librosa": "librosa", "mu-law": "mu-law, ceiling"}
+    names = {
+        "uncorrected": "ours, uncorrected",
+        "greedy": "ours, greedy",
+        "librosa": "librosa",
+        "mu-law": "mu-law, ceiling",
+    }
     if system != "ours":
         return names[system]
     top_k = f", top {sampling.top_k}" if sampling.top_k else ""
-    return f"ours, at {sampling.temperature:g}{top_k}" if sampling.temperature else names["greedy"]
+    return f"ours, at {sampling.temperature:g}{top_k}" if sampling.temperature else "ours, greedy"
 
 
 def mean_and_interval(values: Sequence[float]) -> dict[str, float | int | None]:
@@ -149,15 +158,23 @@ def _shown(of_clips: dict[str, Any]) -> str:
     return f"{mean:.{digits}f}" + ("" if interval is None else f"±{interval:.{digits}f}")
 
 
-def quality(checkpoint: Checkpoint, clips: Sequence[Clip], sampling: Sampling, processes: Alone = ALONE) -> Quality:
+def quality(
+    checkpoint: Checkpoint, clips: Sequence[Clip], sampling: Sampling, corrections: int | None = None,
+    processes: Alone = ALONE,
+) -> Quality:  # fmt: skip
     """What the model and others make of these clips, one or more.
 
+    corrections: of what the model samples, as in Inverter.invert; without them it is measured, too.
     processes: that share the clips, and of which each gets the same result.
     """
     settings, without = checkpoint.settings, missing_packages()
     own = processes.share([len(clip.original) for clip in clips])
-    generate = _generator(checkpoint, [clips[number] for number in own])
-    systems = {"ours": generate(sampling)}
+    own_clips, times = [clips[number] for number in own], sampling.corrections(corrections)
+    generate = _generator(checkpoint, own_clips)
+    sampled = generate(sampling)
+    systems = {"ours": _corrected(sampled, own_clips, settings.features, times)}
+    if times:
+        systems["uncorrected"] = sampled
     if sampling.temperature:
         systems["greedy"] = generate(replace(sampling, temperature=0.0))
     found = {}
@@ -172,25 +189,28 @@ def quality(checkpoint: Checkpoint, clips: Sequence[Clip], sampling: Sampling, p
             system: Take(made, original.quality(made, frozenset(without))) for system, made in of_clip.items()
         }
     takes = list(processes.collect(found).values())
-    return Quality(clips, takes, sampling, settings.features.sample_rate, without)
+    return Quality(clips, takes, sampling, times, settings.features.sample_rate, without)
 
 
 def temperatures(
-    checkpoint: Checkpoint, clips: Sequence[Clip], seed: int, processes: Alone = ALONE
+    checkpoint: Checkpoint, clips: Sequence[Clip], seed: int, corrections: int | None = None, processes: Alone = ALONE
 ) -> tuple[str, dict[float, float]]:
     """By which of TEMPERATURE_MEASURES TEMPERATURES were compared on these clips, and its mean at each.
 
-    It is the first that can be had, here and of these clips. seed: of the random numbers; processes as in quality.
+    It is the first that can be had, here and of these clips. seed: of the random numbers; corrections
+    as in Inverter.invert; processes as in quality.
     """
     missing = missing_packages()
     measures = [name for name in TEMPERATURE_MEASURES if name not in missing]
     others = frozenset(MEASURES) - {*measures}
     own = processes.share([len(clip.original) for clip in clips])
-    generate = _generator(checkpoint, [clips[number] for number in own])
-    originals = [Original(clips[number].original, checkpoint.settings.features) for number in own]
+    own_clips, front_end = [clips[number] for number in own], checkpoint.settings.features
+    generate = _generator(checkpoint, own_clips)
+    originals = [Original(clip.original, front_end) for clip in own_clips]
     means: dict[str, dict[float, float | None]] = {name: {} for name in measures}
     for temperature in TEMPERATURES:
-        wavs = generate(Sampling(temperature, seed=seed))
+        sampling = Sampling(temperature, seed=seed)
+        wavs = _corrected(generate(sampling), own_clips, front_end, sampling.corrections(corrections))
         values = [original.quality(wav, others) for original, wav in zip(originals, wavs)]
         of_all = processes.collect(dict(zip(own, values))).values()
         for name in measures:
@@ -222,3 +242,8 @@ def _generator(checkpoint: Checkpoint, clips: Sequence[Clip]) -> Callable[[Sampl
         return [mulaw.decode(one, settings.wavenet.quantization_channels) for one in codes]
 
     return generate
+
+
+def _corrected(wavs: Wavs, clips: Sequence[Clip], front_end: FeatureSettings, times: int) -> Wavs:
+    """What was made of each clip, its envelope corrected that many times to the clip's MFCCs."""
+    return [corrected(wav, mfcc(clip.original, front_end), front_end, times) for wav, clip in zip(wavs, clips)]

@@ -37,6 +37,7 @@ def convert(path: Path, checkpoint: Checkpoint, command: Command) -> None:
     Raises UserError, after everything else is done, if an input failed.
     """
     sampling = command.sampling(checkpoint.temperature)
+    corrections = sampling.corrections(command.corrections)
     folder = Path(command.output or "inverted").expanduser()
     inputs = find_inputs(command.input, folder)
     inverter = Inverter(checkpoint, command.device)
@@ -45,15 +46,20 @@ def convert(path: Path, checkpoint: Checkpoint, command: Command) -> None:
         if output.suffix.lower() not in OUTPUT_FORMATS:
             raise UserError(f"output={output}: audio is written as .wav or .flac.")
         refuse_overwriting(output, identities(inputs))
-        _convert_one(next(read_utterances(inputs[0], output, inverter)), inverter, command.speaker, sampling)
+        _convert_one(
+            next(read_utterances(inputs[0], output, inverter)), inverter, command.speaker, sampling, corrections
+        )
         return
     made_with = {"checkpoint_sha256": checkpoints.digest(path), "speaker": command.speaker, **asdict(sampling)}
+    made_with["corrections"] = corrections
     with owned(folder, f"The folder {folder}"):
         outputs = OutputFolder(folder, made_with, inputs, command.restart)
-        _Conversion(inverter, command.speaker, sampling, outputs).convert(inputs)
+        _Conversion(inverter, command.speaker, sampling, corrections, outputs).convert(inputs)
 
 
-def _convert_one(utterance: Utterance, inverter: Inverter, speaker: str | None, sampling: Sampling) -> None:
+def _convert_one(
+    utterance: Utterance, inverter: Inverter, speaker: str | None, sampling: Sampling, corrections: int
+) -> None:
     _check(utterance, inverter)
     frames, started = utterance.mfcc.shape[1], time.perf_counter()
     samples = inverter.geometry.samples_of(frames) if utterance.audio is None else len(utterance.audio)
@@ -64,9 +70,9 @@ def _convert_one(utterance: Utterance, inverter: Inverter, speaker: str | None, 
             bar.update(added)
 
         (codes,) = _generate([utterance], inverter, speaker, sampling, progress)
-    _write(utterance, codes, inverter)
+    _write(utterance, codes, inverter, corrections)
     print(f"{utterance.output}: {len(codes):,} samples, {_speed(len(codes), inverter, started)}.")
-    if utterance.audio is not None:
+    if utterance.audio is not None and not corrections:
         channels = inverter.settings.wavenet.quantization_channels
         matching = int((codes == mulaw.encode(utterance.audio, channels)).sum())
         print(f"{matching:,} of {len(codes):,} samples match the input bit for bit (mu-law, {channels} levels).")
@@ -75,8 +81,11 @@ def _convert_one(utterance: Utterance, inverter: Inverter, speaker: str | None, 
 class _Conversion:
     """Of many inputs into a folder: several are read, and then generated together."""
 
-    def __init__(self, inverter: Inverter, speaker: str | None, sampling: Sampling, outputs: OutputFolder):
+    def __init__(
+        self, inverter: Inverter, speaker: str | None, sampling: Sampling, corrections: int, outputs: OutputFolder
+    ):
         self.inverter, self.speaker, self.sampling, self.outputs = inverter, speaker, sampling, outputs
+        self.corrections = corrections
         self.waiting: list[Utterance] = []
         self.failures: list[str] = []
         self.written, self.skipped = 0, 0  # files
@@ -127,7 +136,7 @@ class _Conversion:
 
         def write(index: int, codes: Integer[np.ndarray, " samples"]) -> None:
             with self._collecting():
-                _write(batch[index], codes, self.inverter)
+                _write(batch[index], codes, self.inverter, self.corrections)
                 self.outputs.add(batch[index].output)
                 self.written += 1
                 self.samples += len(codes)
@@ -193,9 +202,9 @@ def _generate(
     )
 
 
-def _write(utterance: Utterance, codes: Integer[np.ndarray, " samples"], inverter: Inverter) -> None:
+def _write(utterance: Utterance, codes: Integer[np.ndarray, " samples"], inverter: Inverter, corrections: int) -> None:
     """The output, whole or not at all."""
-    audio = mulaw.decode(codes, inverter.settings.wavenet.quantization_channels)
+    audio = inverter.audio(codes, utterance.mfcc, corrections)
     kind = OUTPUT_FORMATS[utterance.output.suffix.lower()]
     with _os_errors_as_user_errors(utterance.output), replacing(utterance.output) as unfinished:
         soundfile.write(unfinished, audio, inverter.sample_rate, format=kind)

@@ -20,6 +20,7 @@ from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.front_ends import MIN_FRAMES, MIN_SURE_FRAMES, warning_or_refusal
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.generation.arguments import float_array, is_several, lengths_of, sample_rate_hz, shown, wav_array
+from mfcc_wavenet.generation.correction import corrected
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
@@ -116,15 +117,25 @@ class Inverter:
         temperature: Temperature = None,
         top_k: Whole = 0,
         seed: Whole = 0,
+        corrections: Annotated[Any, int | None] = None,
     ) -> Audio | list[Audio]:
         """Audio, float32 (samples,) in [-1, 1], of one array (n_mfcc, frames), or of each in a list or tuple.
 
-        Arguments and errors are those of invert_codes.
+        corrections: how often its envelope is corrected to the one that the MFCCs describe (generation/correction.py);
+        None: 4 times where codes are sampled, never where the temperature is 0.
+        The other arguments, and errors, are those of invert_codes.
         """
+        times = self._sampling(temperature, top_k, seed).corrections(corrections)
         codes = self.invert_codes(
             mfcc, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed
         )
-        return [self._audio(one) for one in codes] if isinstance(codes, list) else self._audio(codes)
+        if isinstance(codes, list):
+            return [self.audio(one, array, times) for one, array in zip(codes, mfcc)]
+        return self.audio(codes, mfcc, times)
+
+    def audio(self, codes: Codes, mfcc: Mfcc, corrections: int) -> Audio:
+        """Audio (samples,) of the codes that were generated from these MFCCs, corrected to them that many times."""
+        return corrected(self._decoded(codes), self._checked(mfcc), self.settings.features, corrections)
 
     def invert_codes(
         self,
@@ -187,7 +198,8 @@ class Inverter:
         """Audio, a block of BLOCK_HOPS hops at a time, while frames (n_mfcc,) arrive; arguments as in invert_codes.
 
         The block that begins at a frame is yielded as soon as latency_frames more have arrived, the rest when the
-        frames end. All blocks together are invert() of all frames together, exactly.
+        frames end. All blocks together are invert() of all frames together, exactly, without corrections: those look
+        at frames that are still to come.
 
         Raises UserError, at the frame concerned, for what invert_codes would refuse. The front end is judged by the
         frames that are there: before the first block, after each of CHECKED_AFTER, before the block that needs that
@@ -214,7 +226,7 @@ class Inverter:
             first_needed = max(min(next_frame, dropped + len(arrived) - 1) - self._delta_reach, dropped)
             del arrived[: first_needed - dropped]
             dropped = first_needed
-            return self._audio(codes)
+            return self._decoded(codes)
 
         def check_first(*, are_all: bool) -> None:
             nonlocal has_warned
@@ -284,7 +296,7 @@ class Inverter:
             raise UserError(f"speaker={speaker} is unknown; the model's speakers are {', '.join(self.speakers)}.")
         return 0 if speaker is None else self.speakers.index(speaker)
 
-    def _audio(self, codes: Codes) -> Audio:
+    def _decoded(self, codes: Codes) -> Audio:
         return mulaw.decode(codes, self.settings.wavenet.quantization_channels)
 
 

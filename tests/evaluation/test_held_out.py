@@ -50,11 +50,12 @@ def test_the_systems_are_the_model_librosa_and_mu_law(measured, untrained):
     """The model's clips are those that an Inverter makes of the MFCCs, at its temperature and greedily."""
     inverter = Inverter(untrained)
     for clip, takes in zip(CLIPS, measured.takes):
-        assert list(takes) == ["ours", "greedy", "librosa", "mu-law"]
+        assert list(takes) == ["ours", "uncorrected", "greedy", "librosa", "mu-law"]
         coefficients, samples = mfcc(clip.original, FEATURES), len(clip.original)
         speaker = untrained.speakers[clip.speaker]
-        for system, temperature in (("ours", 0.8), ("greedy", 0)):
-            wav = inverter.invert(coefficients, samples=samples, speaker=speaker, temperature=temperature, seed=3)
+        chosen = {"ours": {"temperature": 0.8}, "uncorrected": {"temperature": 0.8, "corrections": 0}}
+        for system, sampling in (chosen | {"greedy": {"temperature": 0}}).items():
+            wav = inverter.invert(coefficients, samples=samples, speaker=speaker, seed=3, **sampling)
             np.testing.assert_array_equal(takes[system].wav, wav)
         np.testing.assert_array_equal(takes["librosa"].wav, griffin_lim(coefficients, samples, FEATURES))
         np.testing.assert_array_equal(takes["mu-law"].wav, mulaw.decode(mulaw.encode(clip.original, 256), 256))
@@ -87,14 +88,18 @@ def test_results_are_means_over_clips(measured):
     """Of each measure that can be had; in plain values that any reader of JSON takes."""
     results = json.loads(json.dumps(measured.results(), allow_nan=False))
     assert results["clips"] == 2 and results["seconds"] == round(7210 / RATE, 2)
-    assert (results["temperature"], results["seed"]) == (0.8, 3)
+    assert (results["temperature"], results["seed"], results["corrections"]) == (0.8, 3, 4)
     assert list(results["columns"]) == [name for name in MEASURES if name not in missing_packages()]
     for system, means in results["values"].items():
         lsd = [takes[system].values["lsd"] for takes in measured.takes]
         assert means["lsd"] == {"mean": np.mean(lsd), "interval": mean_and_interval(lsd)["interval"], "clips": 2}
     assert results["rows"] == {
-        "ours": "ours, at 0.8", "greedy": "ours, greedy", "librosa": "librosa", "mu-law": "mu-law, ceiling"
-    }  # fmt: skip
+        "ours": "ours, at 0.8",
+        "uncorrected": "ours, uncorrected",
+        "greedy": "ours, greedy",
+        "librosa": "librosa",
+        "mu-law": "mu-law, ceiling",
+    }
 
 
 def test_the_interval_is_students():
@@ -118,12 +123,13 @@ def test_95_of_100_intervals_hold_the_true_mean():
 
 def test_the_table_has_a_row_for_each_system(measured):
     """Its columns are as wide as their widest cell; the ceiling's STOI of short clips cannot be had."""
-    title, above, below, *rows = measured.table().splitlines()[:7]
+    title, above, below, *rows = measured.table().splitlines()[:8]
     assert title.startswith("2 clips, 0.5 s; ")
     assert above.split("  ")[-1].strip() == "voicing error ↓" and below.split()[0] == "dB"
-    assert [row.split("  ")[0] for row in rows] == ["ours, at 0.8", "ours, greedy", "librosa", "mu-law, ceiling"]
+    systems = ["ours, at 0.8", "ours, uncorrected", "ours, greedy", "librosa", "mu-law, ceiling"]
+    assert [row.split("  ")[0] for row in rows] == systems
     lsd = np.mean([takes["librosa"].values["lsd"] for takes in measured.takes])
-    assert f" {lsd:.3f}±" in rows[2]
+    assert f" {lsd:.3f}±" in rows[3]
 
 
 def test_the_clips_are_kept_as_files(measured, tmp_path):
@@ -131,7 +137,7 @@ def test_the_clips_are_kept_as_files(measured, tmp_path):
     measured.save(tmp_path / "clips")
     listed = json.loads((tmp_path / "clips" / "clips.json").read_text())["rows"]
     assert {path.name for path in (tmp_path / "clips").iterdir()} == {"clips.json", *(row["audio"] for row in listed)}
-    assert len(listed) == 2 * 5 and listed[0]["audio"] == "one.original.flac" and listed[0]["LSD, dB ↓"] is None
+    assert len(listed) == 2 * 6 and listed[0]["audio"] == "one.original.flac" and listed[0]["LSD, dB ↓"] is None
     for row, kept in zip(measured.rows(), listed):
         wav, rate = soundfile.read(tmp_path / "clips" / kept["audio"], dtype="float32")
         np.testing.assert_allclose(wav, row["audio"], atol=2**-14)

@@ -117,6 +117,6 @@ def test_a_stream_is_the_whole_at_any_front_end(overrides):
     inverter = Inverter(Checkpoint(settings, ("ann",), Statistics.of([frames]), model.state_dict(), None))
     mfcc = frames[: front_end.n_mfcc]
     for array in (mfcc, mfcc[:, :1], mfcc[:, : 2 * BLOCK_HOPS + 1]):
-        whole = inverter.invert(array, temperature=1.0)
+        whole = inverter.invert(array, temperature=1.0, corrections=0)
         assert len(whole) == max(array.shape[1] - 1, 1) * front_end.hop_length and len(np.unique(whole)) > 10
         np.testing.assert_array_equal(np.concatenate(list(inverter.stream(array.T, temperature=1.0))), whole)

@@ -90,7 +90,7 @@ def main(folder: Path) -> None:
         measured = with_settings(checkpoints.load(folder / "two" / "checkpoint.pt"), chosen)
         found["measured"] = ranks.gather(measure(measured, ranks))
         heard = clips(corpus_windows(measured, ranks), chosen, 3, 0.2)
-        found["quality"] = ranks.gather(quality(measured, heard, WARM, ranks).results())
+        found["quality"] = ranks.gather(quality(measured, heard, WARM, processes=ranks).results())
 
         validated = train(folder, "validated", ranks, f"data.root={folder / 'audio'}", *VALIDATED)
         found["validated"] = ranks.gather([row for row in validated.history if "valid_nats" in row])

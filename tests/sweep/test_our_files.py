@@ -115,7 +115,7 @@ def test_figures_of_the_baseline_are_the_records():
         of_the_baseline = re.findall(r"(?:baseline|first sentence)[^.,;]*?([\d,.]*\d) ?(\w*)", comments)
         assert all(figures.get(unit) == figure for figure, unit in of_the_baseline), of_the_baseline
         quoted += of_the_baseline
-        assert compose_settings(*runs(path)[0][1]).data.seconds == record["samples"] / 16000
+        assert composed(*runs(path)[0][1])[0].data.seconds == record["samples"] / 16000
     assert {unit for _, unit in quoted} == figures.keys()
 
 
