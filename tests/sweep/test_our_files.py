@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
-from support.settings import GROUPS, ROOT, compose_settings
+from support.settings import GROUPS, ROOT
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from mfcc_wavenet.config import experiments
