@@ -44,7 +44,7 @@ class BottleneckSettings:
     channels: int  # of a latent
     codes: int  # vqvae and vqvae-ema: vectors in the codebook
     commitment: float  # weight of the mean squared distance of a latent from its code
-    decay: float  # vqvae-ema: of the moving averages, per step
+    decay: float  # of the moving averages of codes, and of how often each is used, per step
     normalise: bool  # latents to mean 0 and deviation 1 over their channels before they are compared with the codes
     quantise_from: int  # steps before which latents pass as they are; then the codebook is initialised by k-means
     memory: int  # latest latents that are kept, for k-means and revival

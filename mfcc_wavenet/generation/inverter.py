@@ -22,6 +22,7 @@ from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.generation.arguments import float_array, is_several, lengths_of, sample_rate_hz, shown, wav_array
 from mfcc_wavenet.generation.correction import corrected
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
+from mfcc_wavenet.generation.latents import encoded
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
@@ -183,7 +184,8 @@ class Inverter:
             for warning in dict.fromkeys(warnings):  # one line for each front end
                 print(warning, file=sys.stderr)
         speakers = [speaker_index] * len(frames)
-        codes = self.generator.generate_all(frames, speakers, lengths, sampling, progress, finished)
+        latents = [encoded(self.generator.model, one) for one in frames]
+        codes = self.generator.generate_all(latents, speakers, lengths, sampling, progress, finished)
         return codes if several else codes[0]
 
     def stream(
@@ -211,6 +213,8 @@ class Inverter:
             frames = iter(frames)
         except TypeError as error:
             raise UserError(f"frames={shown(frames)}: stream() takes frames (n_mfcc,) one by one.") from error
+        if self.geometry.encoder.strides:
+            raise UserError("stream() takes a model without an encoder; invert() takes all frames of any.")
         sampling = self._sampling(temperature, top_k, seed)
         state = StreamState(self.generator, [self._speaker_index(speaker)], sampling)
         hop_length = self.geometry.hop_length

@@ -67,7 +67,7 @@ def save(path: Path, checkpoint: Checkpoint, weights: torch.dtype = torch.float3
         "speakers": list(checkpoint.speakers),
         "mean": torch.from_numpy(checkpoint.statistics.mean),
         "std": torch.from_numpy(checkpoint.statistics.std),
-        "weights": {name: weight.to(weights) for name, weight in checkpoint.weights.items()},
+        "weights": in_type(checkpoint.weights, weights),
         "training": checkpoint.training,
         "corpus": checkpoint.corpus,
         "temperature": checkpoint.temperature,
@@ -97,7 +97,7 @@ def load(path: Path) -> Checkpoint:
             settings=settings,
             speakers=tuple(content["speakers"]),
             statistics=Statistics(content["mean"].numpy(), content["std"].numpy()),
-            weights={name: weight.float() for name, weight in content["weights"].items()},
+            weights=in_type(content["weights"], torch.float32),
             training=content["training"],
             corpus=content["corpus"],
             temperature=Sampling(content["temperature"]).temperature,
@@ -106,6 +106,11 @@ def load(path: Path) -> Checkpoint:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{path} has the mark of a checkpoint, but not its contents ({reason}).") from error
     return checkpoint
+
+
+def in_type(weights: dict[str, torch.Tensor], kind: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights in that type; what counts something stays as it is."""
+    return {name: one.to(kind) if one.is_floating_point() else one for name, one in weights.items()}
 
 
 def _refuse_nested(settings: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from support.architectures import FEATURES, SPEAKERS, architectures, examples, random_type_checks
+from support.architectures import FEATURES, SPEAKERS, architectures, autoencoders, examples, random_type_checks
 from support.settings import ROOT, compose_settings
 
 from mfcc_wavenet.config.errors import UserError
@@ -19,10 +19,13 @@ DEFAULTS = compose_settings()
 
 
 @random_type_checks
-@examples(40)
-@given(architecture=architectures(speaker_channels=(0, 3), predictions=("none", "lpc")))
+@examples(60)
+@given(architecture=architectures(speaker_channels=(0, 3), predictions=("none", "lpc")) | autoencoders())
 def test_weights_are_counted_as_the_model_has_them(architecture):
-    settings = replace(DEFAULTS, features=FEATURES, upsampling=architecture.upsampling, wavenet=architecture.wavenet)
+    settings = replace(
+        DEFAULTS, features=FEATURES, upsampling=architecture.upsampling, wavenet=architecture.wavenet,
+        encoder=architecture.encoder, bottleneck=architecture.bottleneck or DEFAULTS.bottleneck,
+    )  # fmt: skip
     geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
     model = build_model(settings, geometry, len(SPEAKERS))
     assert count_weights(settings, len(SPEAKERS)) == sum(parameter.numel() for parameter in model.parameters())

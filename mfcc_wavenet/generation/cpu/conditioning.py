@@ -1,4 +1,4 @@
-"""Conditioning, computed before the loop over samples: from frames to one vector per sample.
+"""Conditioning, computed before the loop over samples: from latents to one vector per sample.
 
 The layers are those of models/upsampling.py, each as one gemm over windows of its input (im2col without the copy). It
 is faster than torch's, and a sample's conditioning is the same to the last bit, whichever block it is computed in.
@@ -15,13 +15,13 @@ from torch.nn import functional
 from mfcc_wavenet.config.geometry import Span
 from mfcc_wavenet.generation.cpu.gemm import PANEL, gemm, pack
 from mfcc_wavenet.models import upsampling
-from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+from mfcc_wavenet.models.base import Model
 
 
 class Conditioner:
     """The packed upsampling of a model, and its speaker embedding."""
 
-    def __init__(self, model: MfccInverter):
+    def __init__(self, model: Model):
         self.geometry = model.geometry
         layers = copy.deepcopy(model.upsampling).cpu().requires_grad_(False)
         self.frame_layers = [_Convolution(layer.weight.movedim(1, 2), layer.bias) for layer in layers.frame_layers]
@@ -29,12 +29,13 @@ class Conditioner:
         self.stages = [_TransposedConvolution(stage) for stage in layers.stages]
         self.speakers = None if model.speaker is None else model.speaker.weight.detach().cpu().numpy()
 
-    def __call__(self, frames: Float[np.ndarray, "F K"], speaker: int, samples: Span) -> Float[np.ndarray, "T C"]:
+    def __call__(self, latents: Float[np.ndarray, "L K"], speaker: int, samples: Span) -> Float[np.ndarray, "T C"]:
         """The conditioning of each sample of a span.
 
-        frames: (F, K), normalised, those of geometry.latent_span(samples); returns (T, C), T = stop - start.
+        latents: (L, K), those of geometry.latent_span(samples), which are normalised frames without an encoder; returns
+        (T, C), T = stop - start.
         """
-        x = frames
+        x = latents
         for layer in self.frame_layers:
             x = np.maximum(layer(x), 0)
         if self.frame_mean is not None:
