@@ -15,7 +15,6 @@ from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.generation.generator import Generator
-from mfcc_wavenet.generation.latents import encoded
 from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
@@ -64,9 +63,10 @@ def _generated(
 ) -> list[Integer[np.ndarray, " _"]]:
     corpus = windows.corpus
     lengths = [min(corpus.lengths[utterance], max_samples or corpus.samples) for utterance in utterances]
+    generator = Generator(model, linear_prediction=windows.linear_prediction)
     with tqdm(total=sum(lengths), desc="generating", unit="sample", leave=False, disable=None) as bar:
-        return Generator(model, linear_prediction=windows.linear_prediction).generate_all(
-            [encoded(model, windows.frames(utterance)) for utterance in utterances],
+        return generator.generate_all(
+            [generator.encoder(windows.frames(utterance)) for utterance in utterances],
             [windows.speaker_index[utterance] for utterance in utterances],
             lengths,
             progress=bar.update,

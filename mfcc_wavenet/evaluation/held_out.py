@@ -29,7 +29,6 @@ from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.evaluation.speech_quality import MEASURES, Original, missing_packages
 from mfcc_wavenet.generation.correction import corrected
 from mfcc_wavenet.generation.generator import Generator
-from mfcc_wavenet.generation.latents import encoded
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
 CONFIDENCE = 0.95
@@ -229,12 +228,11 @@ def _generator(checkpoint: Checkpoint, clips: Sequence[Clip]) -> Callable[[Sampl
     """A function from how codes are chosen to the audio of each clip."""
     settings, statistics = checkpoint.settings, checkpoint.statistics
     prediction = LinearPrediction.of(settings.features, settings.wavenet, statistics)
-    model = checkpoint.model()
-    generator = Generator(model, linear_prediction=prediction)
+    generator = Generator(checkpoint.model(), linear_prediction=prediction)
     frames = [
         np.ascontiguousarray(statistics.normalise(features(clip.original, settings.features)).T) for clip in clips
     ]
-    latents = [encoded(model, of_clip) for of_clip in frames]
+    latents = [generator.encoder(of_clip) for of_clip in frames]
     lengths = [len(clip.original) for clip in clips]
 
     def generate(sampling: Sampling) -> Wavs:

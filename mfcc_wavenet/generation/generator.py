@@ -21,6 +21,7 @@ from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import code_type, silence
 from mfcc_wavenet.generation.cpu.barrier import partition
 from mfcc_wavenet.generation.cpu.conditioning import Conditioner
+from mfcc_wavenet.generation.cpu.encoder import PackedEncoder
 from mfcc_wavenet.generation.cpu.gemm import PANEL
 from mfcc_wavenet.generation.cpu.packed_weights import pack_embedding, pack_weights
 from mfcc_wavenet.generation.cpu.sample_loop import Buffers, Prediction, sample_loop
@@ -72,6 +73,7 @@ class Generator:
         self.batches_at_once = 1 if self.on_gpu or self.num_threads > 1 else torch.get_num_threads()
         self.max_batch_size = self.on_gpu.max_batch_size if self.on_gpu else MAX_BATCH_SIZE
         self.threads = WorkerThreads(max(self.num_threads, self.batches_at_once))
+        self.encoder = PackedEncoder(model)
         self.conditioner = Conditioner(model)
         self.conditioning_channels = len(model.upsampling.stages[-1].bias) + (
             0 if model.speaker is None else model.speaker.embedding_dim

@@ -82,6 +82,7 @@ class Model(nn.Module, ABC):
         """
         super().__init__()
         self.geometry = geometry
+        self.encoder, self.bottleneck = None, None  # from frames to latents, where those are not the frames
         self.jitter = upsampling.jitter
         self.upsampling = Upsampling(upsampling, latent_channels)
         self.speaker = Embedding(speakers, wavenet.speaker_channels) if wavenet.speaker_channels else None

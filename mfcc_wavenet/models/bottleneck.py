@@ -40,6 +40,17 @@ class Bottleneck(nn.Module, ABC):
         self.latent_hop = latent_hop
         self.seed = seed
         self.linear = nn.Linear(in_channels, self.outputs * settings.channels)
+        self.codebook = None  # of those that have one
+
+    @property
+    def normalises(self) -> bool:
+        """Whether latents are normalised over their channels."""
+        return self.settings.normalise and self.settings.has_codes
+
+    def evaluated_map(self) -> tuple[Float[Tensor, "D C"], Float[Tensor, " D"]]:
+        """Weights and biases of that part of the linear map that latents of evaluation are computed by."""
+        channels = self.settings.channels
+        return self.linear.weight[:channels], self.linear.bias[:channels]
 
     def forward(self, hidden: Float[Tensor, "B L C"], weights: Float[Tensor, "B L"]) -> Passed:
         """weights: of each latent in a mean; 0 of those that do not count."""

@@ -69,7 +69,7 @@ class Vqvae(Bottleneck):
         return torch.where(self.ready, self.codebook(self.nearest(latents)), latents)
 
     def _normalised(self, mapped: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-        return functional.layer_norm(mapped, mapped.shape[-1:]) if self.settings.normalise else mapped
+        return functional.layer_norm(mapped, mapped.shape[-1:]) if self.normalises else mapped
 
     def nearest(self, latents: Float[Tensor, "*of D"]) -> Int[Tensor, "*of"]:
         """The unit of each latent: the code at the least Euclidean distance, of several the first."""
