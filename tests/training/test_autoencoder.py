@@ -139,3 +139,16 @@ def test_units_reproduce_what_was_learnt_without_an_error(tmp_path):
     frames = torch.from_numpy(chassis.windows.frames(0))[None]
     latents = chassis.model.encode(frames)[0]
     assert len(latents) == 6 and all((latent == codes).all(1).any() for latent in latents)
+
+
+def test_codes_stay_in_use(small, tmp_path):
+    """On two sentences, while the decoder hardly uses them yet: at the paper's commitment, three codes are left."""
+    overrides = (*UNITS, "data.seconds=5.6", "encoder.channels=32", "bottleneck.channels=8", "bottleneck.codes=16")
+    overrides += ("bottleneck.quantise_from=50", "bottleneck.memory=512", "bottleneck.decay=0.99")
+    overrides += ("bottleneck.revive_interval=0", "window.batch_size=4")
+    perplexity = {}
+    for commitment in (0.0, 0.25):
+        chassis = Chassis(small(*overrides, f"bottleneck.commitment={commitment}"), tmp_path)
+        chassis.model.before_training(chassis._batches(Position()))
+        perplexity[commitment] = stepped(chassis, 170).metrics.read()["perplexity"]
+    assert perplexity[0.0] >= 8 > perplexity[0.25]
