@@ -32,7 +32,6 @@ from mfcc_wavenet.config.geometry import clamped_indices
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings, WindowSettings
 from mfcc_wavenet.generation.cpu.sample_loop import sample_loop
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, GREEDY, MAX_BATCH_SIZE, Generator, StreamState
-from mfcc_wavenet.generation.latents import encoded
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
 pytestmark = random_type_checks
@@ -78,7 +77,7 @@ def runs(architecture: Architecture, sampling: Sampling):
     generator = Generator(model)
     for utterance in range(len(LENGTHS)):
         frames, speaker, samples = conditions(architecture, utterance)
-        codes = generator.generate(encoded(model, frames), speaker, samples, sampling)
+        codes = generator.generate(generator.encoder(frames), speaker, samples, sampling)
         assert codes.shape == (samples,)
         yield codes, [whole_utterance(model, codes[: t + 1], frames, speaker)[-1].numpy() for t in range(samples)]
 
