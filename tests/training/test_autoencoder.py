@@ -132,8 +132,9 @@ def test_rows_say_what_the_bottleneck_does(small, tmp_path, kind):
 
 def test_units_reproduce_what_was_learnt_without_an_error(tmp_path):
     """From the six units of 0.1 s alone, greedily: every sample, bit for bit."""
-    changes = ("bottleneck.codes=4", "bottleneck.channels=8", "encoder.channels=32", "bottleneck.quantise_from=50")
-    chassis, results = trained_to_zero(tmp_path / "run", *UNITS[:4], *changes, "bottleneck.memory=64")
+    changes = ("encoder.channels=16", "bottleneck.channels=8", "bottleneck.codes=4", "bottleneck.memory=64")
+    changes += ("bottleneck.quantise_from=50", "window.batch_size=2")
+    chassis, results = trained_to_zero(tmp_path / "run", *OF_UNITS, "bottleneck=vqvae_ema64", *changes)
     assert results["wrong"] == 0 and results["reproduced"] == results["samples"] == 1600
     codes = chassis.model.bottleneck.codebook.weight
     frames = torch.from_numpy(chassis.windows.frames(0))[None]
