@@ -140,6 +140,21 @@ def test_of_two_codes_as_near_the_first_is_taken():
     assert made.nearest(torch.tensor([[2.0, 0, 0], [0.0, 5, 0], [-2.0, 0, 0]])).tolist() == [1, 1, 3]
 
 
+@examples(20)
+@given(seed=SEEDS)
+def test_latents_begin_white(seed):
+    """However much the encoded frames have in common: mean 0, and every channel independent of the others."""
+    made = bottleneck("vqvae-ema", seed, normalise=True)
+    hidden = 100 + torch.randn(500, CHANNELS) @ torch.randn(CHANNELS, CHANNELS)
+    made.ready.fill_(False)
+    assert made.whitens
+    with torch.no_grad():
+        made.whiten(hidden)
+        latents = made.linear(hidden).double()
+    torch.testing.assert_close(latents.mean(0), torch.zeros(3).double(), rtol=0, atol=1e-2)
+    torch.testing.assert_close(latents.T.cov(), torch.eye(3).double(), rtol=0, atol=5e-2)
+
+
 # ----------------------------------------------------------------------------------- moving averages
 
 

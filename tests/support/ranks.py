@@ -34,10 +34,10 @@ WARM = Sampling(0.8)
 FEW = ("data.seconds=0.075", "window.samples=150", "window.batch_size=4", "train.sample_utterances=0")
 FEW += ("optim.warmup_steps=0", "optim.learning_rate=0.01", "train.threads=1")
 FEW += ("optim.clip_grad_norm=0.5", "optim.ema_decay=0.9", "train.device=cpu")
-# Quantised after the fourth step, with codes revived after the sixth.
+# Quantised after the fourth step, with codes revived after the sixth; not whitened, for which each would see others.
 UNITS = (*OF_UNITS, "bottleneck=vqvae_ema64", "encoder.channels=8", "bottleneck.channels=4", "bottleneck.codes=3")
 UNITS += ("bottleneck.quantise_from=4", "bottleneck.memory=16", "bottleneck.revive_below=0.9", "bottleneck.decay=0.9")
-UNITS += ("bottleneck.revive_interval=6",)
+UNITS += ("bottleneck.revive_interval=6", "bottleneck.normalise=false")
 
 # Of three utterances, of which two are held out.
 VALIDATED = ("data.seconds=null", "data.valid=0.4", "data.split_seed=5", "train.validate_interval=5")

@@ -26,6 +26,20 @@ def test_the_optimizer_is_the_named_one_with_all_its_numbers(name):
         assert (group["lr"], group["betas"], group["weight_decay"]) == (RATE, (0.8, 0.95), 0.25)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_encoder_has_a_rate_of_its_own(name):
+    """A fraction of that of everything else, through the whole schedule."""
+    parameters = {part: torch.nn.Parameter(torch.ones(3)) for part in ("encoder", "bottleneck", "head")}
+    optimizer = make_optimizer(
+        replace(OPTIM, optimizer=name, encoder_factor=0.25), {part: [one] for part, one in parameters.items()}
+    )
+    for parameter in parameters.values():
+        parameter.grad = torch.ones(3)
+    take_step(optimizer, RATE, torch.tensor(True))
+    moved = {part: float((1 - parameter[0]).detach()) for part, parameter in parameters.items()}
+    assert moved == pytest.approx({"encoder": RATE / 4, "bottleneck": RATE / 4, "head": RATE}, rel=1e-3)
+
+
 def test_decoupled_weight_decay_is_what_tells_adamw_from_adam():
     """On a gradient of 0, AdamW shrinks a weight by rate * decay (Loshchilov and Hutter 2019, algorithm 2)."""
     moved = {}
