@@ -23,6 +23,7 @@ import pytest
 import soundfile
 import yaml
 from matplotlib.image import imread
+from support.checkpoints import autoencoder
 from support.command import QUICK, CommandLine
 from support.known_corpora import laid_out
 from support.pages import DOCS, README, RECORDS, Page
@@ -33,6 +34,7 @@ from wandb.cli.cli import cli as wandb
 from mfcc_wavenet.bench import fit
 from mfcc_wavenet.config.settings import CORPORA
 from mfcc_wavenet.data.mfcc import mfcc
+from mfcc_wavenet.models import checkpoint as checkpoints
 
 MAX_README_LINES = 160
 LANGUAGES = {"sh", "python", "text"}
@@ -40,7 +42,8 @@ COMMANDS = {line: f"{page.name}: {line}" for page in (*RECORDS, *reversed(DOCS))
 COMMAND_KEYS = ("mode=", "checkpoint=", "input=", "output=")  # that are not settings of a training
 SENTENCE = "mfcc_wavenet/data/demo/01_lighthouse.flac"
 RATE, SECONDS = 16000, 0.2
-SHORT = f"{QUICK} train.workers=0 optim.decay_steps=1000"
+OF_UNITS = "encoder.channels=8 bottleneck.channels=4 bottleneck.codes=2 bottleneck.memory=8 bottleneck.quantise_from=2"
+SHORT = f"{QUICK} train.workers=0 optim.decay_steps=1000 {OF_UNITS}"
 ON = "data.seconds=0.2 train.steps=8 train.sample_utterances=0 tracking.mode=disabled"  # from a checkpoint
 SPLIT = "data.seconds=null data.valid=0.3 data.test=0.3 data.split_seed=3"  # FOLDER, of which each part has one file
 BASELINE = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())
@@ -70,6 +73,7 @@ def used(tmp_path_factory) -> Path:
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shutil.copytree(folder / "runs" / "mine", folder / "runs" / "sweeps" / "zero_error" / "000")
+    checkpoints.save(folder / "runs" / "units" / "checkpoint.pt", autoencoder(speakers=("demo", "carlo")))
     line = [sys.executable, str(ROOT / "run.py"), "mode=evaluate", "checkpoint=runs/mine"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -110,7 +114,7 @@ def call(clone: SimpleNamespace, module: str, *arguments: str) -> tuple[int, str
 def try_run_py(clone: SimpleNamespace, *words: str) -> None:
     """No mistyped key, option or experiment; then the whole of it, shortened."""
     settings = [word for word in words if "=" in word and not word.startswith(COMMAND_KEYS)]
-    compose_settings(*settings, *([] if "data.root=" in " ".join(words) else ["data.root=."]))
+    composed = compose_settings(*settings, *([] if "data.root=" in " ".join(words) else ["data.root=."]))
     line = shlex.join(words)
     if "wandb:ENTITY" in line:  # tests/runs/test_artifacts.py has a server
         clone.run_py.refused(line, "no W&B credentials found")
@@ -118,7 +122,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
     mode = next((word.partition("=")[2] for word in words if word.startswith("mode=")), "train")
     if mode == "train" and "--cfg" not in words:
         line += f" {ON}" if "checkpoint=" in line else f" {SHORT} restart=true"
-        line += f" {SPLIT}" if "data.valid=" in line else ""
+        line += f" {SPLIT}" if composed.data.valid and "checkpoint=" not in line else ""
     if mode == "evaluate":
         line += f" data.seconds={SECONDS}"
         line += " data.test=0.99" if "split=test" in words else ""  # of a single utterance

@@ -53,7 +53,7 @@ def content_of(path: Path) -> dict:
     return torch.load(path, weights_only=True)
 
 
-def autoencoder(*overrides: str, seed: int = 0) -> Checkpoint:
+def autoencoder(*overrides: str, seed: int = 0, speakers: tuple[str, ...] = ("bob", "ann")) -> Checkpoint:
     """Of an autoencoder that is not trained, but reacts to what it sees, and whose codes are latents of speech."""
     settings = compose_settings(
         *SMALL, "encoder=channels128", "encoder.channels=12", "upsampling=units", "upsampling.channels=8",
@@ -71,4 +71,4 @@ def autoencoder(*overrides: str, seed: int = 0) -> Checkpoint:
             chosen = np.linspace(10, len(latents) - 10, settings.bottleneck.codes).astype(int)
             model.bottleneck.codebook.weight.copy_(latents[chosen])
             model.bottleneck.ready.fill_(True)
-    return Checkpoint(settings, ("bob", "ann"), statistics, model.state_dict(), None)
+    return Checkpoint(settings, speakers, statistics, model.state_dict(), None)
