@@ -182,8 +182,8 @@ def quality(
         wav = clips[number].original
         of_clip = {system: wavs[place] for system, wavs in systems.items()}
         of_clip["librosa"] = griffin_lim(mfcc(wav, settings.features), len(wav), settings.features)
-        channels = settings.wavenet.quantization_channels
-        of_clip["mu-law"] = mulaw.decode(mulaw.encode(wav, channels), channels)
+        coded = settings.wavenet.quantization_channels, settings.wavenet.preemphasis
+        of_clip["mu-law"] = mulaw.decode(mulaw.encode(wav, *coded), *coded)
         original = Original(wav, settings.features)
         found[number] = {
             system: Take(made, original.quality(made, frozenset(without))) for system, made in of_clip.items()
@@ -239,7 +239,8 @@ def _generator(checkpoint: Checkpoint, clips: Sequence[Clip]) -> Callable[[Sampl
             codes = generator.generate_all(
                 frames, [clip.speaker for clip in clips], lengths, sampling, progress=bar.update
             )
-        return [mulaw.decode(one, settings.wavenet.quantization_channels) for one in codes]
+        wavenet = settings.wavenet
+        return [mulaw.decode(one, wavenet.quantization_channels, wavenet.preemphasis) for one in codes]
 
     return generate
 

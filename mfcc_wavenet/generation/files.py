@@ -73,8 +73,8 @@ def _convert_one(
     _write(utterance, codes, inverter, corrections)
     print(f"{utterance.output}: {len(codes):,} samples, {_speed(len(codes), inverter, started)}.")
     if utterance.audio is not None and not corrections:
-        channels = inverter.settings.wavenet.quantization_channels
-        matching = int((codes == mulaw.encode(utterance.audio, channels)).sum())
+        channels, preemphasis = inverter.settings.wavenet.quantization_channels, inverter.settings.wavenet.preemphasis
+        matching = int((codes == mulaw.encode(utterance.audio, channels, preemphasis)).sum())
         print(f"{matching:,} of {len(codes):,} samples match the input bit for bit (mu-law, {channels} levels).")
 
 

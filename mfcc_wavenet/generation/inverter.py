@@ -135,7 +135,7 @@ class Inverter:
 
     def audio(self, codes: Codes, mfcc: Mfcc, corrections: int) -> Audio:
         """Audio (samples,) of the codes that were generated from these MFCCs, corrected to them that many times."""
-        return corrected(self._decoded(codes), self._checked(mfcc), self.settings.features, corrections)
+        return corrected(self._decoder()(codes), self._checked(mfcc), self.settings.features, corrections)
 
     def invert_codes(
         self,
@@ -218,6 +218,7 @@ class Inverter:
         dropped = 0  # the number of those
         first: list[MfccFrame] = []  # until they are enough to know the front end
         has_warned = False
+        decoded = self._decoder()
 
         def generate(end: int) -> Audio:
             nonlocal dropped
@@ -226,7 +227,7 @@ class Inverter:
             first_needed = max(min(next_frame, dropped + len(arrived) - 1) - self._delta_reach, dropped)
             del arrived[: first_needed - dropped]
             dropped = first_needed
-            return self._decoded(codes)
+            return decoded(codes)
 
         def check_first(*, are_all: bool) -> None:
             nonlocal has_warned
@@ -296,8 +297,9 @@ class Inverter:
             raise UserError(f"speaker={speaker} is unknown; the model's speakers are {', '.join(self.speakers)}.")
         return 0 if speaker is None else self.speakers.index(speaker)
 
-    def _decoded(self, codes: Codes) -> Audio:
-        return mulaw.decode(codes, self.settings.wavenet.quantization_channels)
+    def _decoder(self) -> mulaw.Decoder:
+        """Codes to audio, from the beginning."""
+        return mulaw.Decoder(self.settings.wavenet.quantization_channels, self.settings.wavenet.preemphasis)
 
 
 def _checked_device(name: str) -> torch.device:

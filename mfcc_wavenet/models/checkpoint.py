@@ -26,7 +26,7 @@ from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 
 MARK = "mfcc_wavenet checkpoint"
-FORMAT = 5  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
+FORMAT = 6  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,14 @@ def _from_4_to_5(content: dict[str, Any]) -> None:
     content["temperature"] = 0.0
 
 
-UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5}  # by the format that they start from
+def _from_5_to_6(content: dict[str, Any]) -> None:
+    """New settings: what was done before they could be set."""
+    content["settings"]["wavenet"] |= {"preemphasis": 0.0}
+
+
+UPGRADES = {  # by the format that they start from
+    1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5, 5: _from_5_to_6,
+}  # fmt: skip
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

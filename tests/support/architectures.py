@@ -42,7 +42,7 @@ FEATURES = FeatureSettings(
     delta_width=3,
     backend="librosa",
 )
-PLAIN = {"prediction": "none", "prediction_order": 16, "classes": "codes"}
+PLAIN = {"prediction": "none", "prediction_order": 16, "classes": "codes", "preemphasis": 0.0}
 DRAWN = {"frame_gain": 1.0, "frame_whitening": False}  # weights at frame rate as torch draws them
 FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
 STRIDES = [(16,), (4, 4), (2, 8), (8, 1, 2)]  # that multiply to the hop length
@@ -128,6 +128,7 @@ def architectures(
         prediction=prediction,
         prediction_order=draw(st.integers(1, 20)) if prediction == "lpc" else 16,
         classes=draw(st.sampled_from(CLASSES if prediction == "lpc" else CLASSES[:1])),
+        preemphasis=draw(st.sampled_from([0.0, 0.85])),
     )
     window = WindowSettings(samples=draw(st.integers(1, 60)), batch_size=draw(st.integers(1, 4)))
     uneven = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)
