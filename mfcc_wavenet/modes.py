@@ -185,7 +185,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, command: Comma
     if name == BEST:
         results, pictures = results | _results_at_best(trained), "curves.png"  # the others are of the last pass
     records.refuse(folder, trained.settings, composed, directory)  # before minutes of measuring
-    stored = {name: weight.to(getattr(torch, weights)).float() for name, weight in trained.weights.items()}
+    stored = checkpoints.in_type(checkpoints.in_type(trained.weights, getattr(torch, weights)), torch.float32)
     given = command.sampling(trained.temperature).temperature
     checkpoint = replace(trained, weights=stored, training=None, temperature=given)
     # First: a record is replaced as a whole or not at all.

@@ -174,7 +174,7 @@ def _conditioning(model: MfccInverter, samples: int) -> Float32[torch.Tensor, "1
     """Of every position at which the network runs to predict the samples: T = receptive_field - 1 + samples."""
     geometry = model.geometry
     positions = geometry.input_span((0, samples))
-    span = geometry.frame_span(positions)
+    span = geometry.latent_span(positions)
     offset = torch.tensor([positions[0] - geometry.upsampled_span(span)[0]])
     return model.conditioning(
         torch.from_numpy(_frames(span))[None], offset, positions[1] - positions[0], torch.tensor([0])

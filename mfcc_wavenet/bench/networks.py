@@ -137,7 +137,7 @@ def _on_a_gpu(settings: Settings) -> list[WindowSettings]:
     """As many windows as the memory holds, and the same number of samples in longer windows."""
     device = torch.device("cuda")
     number_bytes = pick_precision(settings.train.precision, device).itemsize
-    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
     window = settings.window
     while window.batch_size > 1:
         needed = NUMBERS_KEPT * training_bytes(replace(settings, window=window), geometry, number_bytes)

@@ -1,15 +1,17 @@
 """Every setting the project knows, as frozen dataclasses: one per Hydra group in conf/.
 
-Those of the groups optim and train are in training_settings.py. They are plain values: conf/*.yaml holds the defaults
+Those of the groups encoder and bottleneck are in autoencoder_settings.py, and those of optim and train in
+training_settings.py. They are plain values: conf/*.yaml holds the defaults
 and says what each one is good for; here are types, units and what a group can refuse by itself, with one UserError
 sentence when it is built. What groups must agree on is checked in geometry.py where it concerns a model, and in
 Settings where it concerns a step.
 """
 
+import math
 from dataclasses import dataclass
 
+from mfcc_wavenet.config.autoencoder_settings import BottleneckSettings, EncoderSettings
 from mfcc_wavenet.config.errors import UserError, at_least, at_most, one_of
-from mfcc_wavenet.config.mel_scale import hz_to_mel, mel_to_hz
 from mfcc_wavenet.config.training_settings import MAX_PROCESSES, OptimSettings, TrainSettings
 
 CORPORA = ("librispeech", "libritts", "ljspeech", "vctk", "cmu_arctic")
@@ -28,6 +30,10 @@ PREDICTIONS = ("none", "lpc")
 CLASSES = ("codes", "differences", "both")
 MAX_PREDICTION_ORDER = 64
 SPLIT_BY = ("utterance", "speaker")
+# Slaney's mel scale (Auditory Toolbox, 1998), as librosa has it: linear up to 1 kHz, logarithmic above.
+LINEAR_HZ_PER_MEL = 200 / 3
+FIRST_LOG_HZ, FIRST_LOG_MEL = 1000.0, 15.0
+LOG_STEP = math.log(6.4) / 27
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class FeatureSettings:
         one_of(BACKENDS, "features", "backend", self.backend)
         # A mel filter between two bins of the spectrum is always 0. The lowest filter starts at 0 Hz and is the
         # narrowest, so if it holds a bin, they all do.
-        narrowest = mel_to_hz(2 * hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
+        narrowest = _mel_to_hz(2 * _hz_to_mel(self.sample_rate / 2) / (self.n_mels + 1))
         spacing = self.sample_rate / self.n_fft
         if narrowest <= spacing:
             raise UserError(
@@ -77,6 +83,18 @@ class FeatureSettings:
     def channels(self) -> int:
         """Numbers per frame: the MFCCs and their deltas."""
         return self.n_mfcc * (1 + self.delta_order)
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < FIRST_LOG_HZ:
+        return hz / LINEAR_HZ_PER_MEL
+    return FIRST_LOG_MEL + math.log(hz / FIRST_LOG_HZ) / LOG_STEP
+
+
+def _mel_to_hz(mel: float) -> float:
+    if mel < FIRST_LOG_MEL:
+        return mel * LINEAR_HZ_PER_MEL
+    return FIRST_LOG_HZ * math.exp((mel - FIRST_LOG_MEL) * LOG_STEP)
 
 
 @dataclass(frozen=True)
@@ -260,6 +278,8 @@ class Settings:
 
     data: DataSettings
     features: FeatureSettings
+    encoder: EncoderSettings
+    bottleneck: BottleneckSettings
     upsampling: UpsamplingSettings
     wavenet: WavenetSettings
     window: WindowSettings
@@ -283,4 +303,20 @@ class Settings:
                 "data.split_by=speaker holds out speakers, but a network that is conditioned on the speaker "
                 f"(wavenet.speaker_channels={self.wavenet.speaker_channels}) knows only those that it was trained on; "
                 "data.split_by=utterance or wavenet.speaker_channels=0 would work."
+            )
+        bottleneck = self.bottleneck
+        if bottleneck.kind == "none" and self.encoder.strides:
+            raise UserError(
+                f"encoder.strides is {list(self.encoder.strides)}, but bottleneck.kind is none: an encoder needs a "
+                "bottleneck, as in bottleneck=vqvae_ema64; encoder=none does without both."
+            )
+        if bottleneck.kind != "none" and not self.encoder.strides:
+            raise UserError(
+                f"bottleneck.kind is {bottleneck.kind}, but encoder.strides is []: a bottleneck needs an encoder, as "
+                "in encoder=channels128; bottleneck=none does without both."
+            )
+        if bottleneck.has_codes and bottleneck.quantise_from >= self.train.steps:
+            raise UserError(
+                f"bottleneck.quantise_from is {bottleneck.quantise_from}, but train.steps is {self.train.steps}, so "
+                "nothing would ever be quantised; an earlier step or a longer training would work."
             )

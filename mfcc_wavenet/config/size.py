@@ -17,7 +17,7 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 def count_weights(settings: Settings, speakers: int) -> int:
     """Numbers that the model learns, biases included."""
     upsampling, wavenet = settings.upsampling, settings.wavenet
-    widths = [settings.features.channels, *upsampling.frame_channels]
+    widths = [_latent_channels(settings), *upsampling.frame_channels]
     frame_layers = sum((before * upsampling.frame_kernel_size + 1) * after for before, after in pairwise(widths))
     widths = [widths[-1]] + [upsampling.channels] * len(upsampling.strides)
     stages = sum((width * size + 1) * upsampling.channels for width, size in zip(widths, upsampling.kernel_sizes))
@@ -28,7 +28,24 @@ def count_weights(settings: Settings, speakers: int) -> int:
     logits = codes * (2 if wavenet.classes == "both" else 1)
     head = (layers * gate + 1) * skip + (skip + 1) * post + (post + 1) * logits
     embeddings = codes * residual * (1 if wavenet.prediction == "none" else 2) + speakers * wavenet.speaker_channels
-    return frame_layers + stages + embeddings + layer_weights + head
+    return _encoder_weights(settings) + frame_layers + stages + embeddings + layer_weights + head
+
+
+def _latent_channels(settings: Settings) -> int:
+    """Of what is upsampled: latents or, without an encoder, frames."""
+    return settings.bottleneck.channels if settings.encoder.strides else settings.features.channels
+
+
+def _encoder_weights(settings: Settings) -> int:
+    """Of the encoder, if there is one, the linear map to latents, and the codebook."""
+    encoder, bottleneck = settings.encoder, settings.bottleneck
+    if not encoder.strides:
+        return 0
+    widths = [settings.features.channels, *[encoder.channels] * len(encoder.strides)]
+    layers = sum((before * size + 1) * after for (before, after), size in zip(pairwise(widths), encoder.kernel_sizes))
+    mapped = bottleneck.channels * (2 if bottleneck.kind == "vae" else 1)
+    codebook = bottleneck.codes * bottleneck.channels if bottleneck.has_codes else 0
+    return layers + (encoder.channels + 1) * mapped + codebook
 
 
 def sizes(settings: Settings, speakers: int, samples: int) -> dict[str, int | float]:
@@ -54,6 +71,9 @@ def training_bytes(settings: Settings, geometry: Geometry, number_bytes: int = F
     positions = at_once * (window.samples + geometry.receptive_field // 2)  # fewer in each later layer
     gated = 2 * wavenet.gate_channels  # once more of all layers, in one array for the skips, and its gradient
     kept = len(geometry.dilations) * (positions * per_layer + at_once * window.samples * gated)
+    frames = [geometry.window_frame_span((0, window.samples)), geometry.window_latent_span((0, window.samples))]
+    per_frame = settings.encoder.channels * len(settings.encoder.strides)
+    kept += at_once * per_frame * max(stop - start for start, stop in frames)
     # Logits of all parts, which the metrics are computed from, and the gradients of those of one.
     predictions = (ceil(window.batch_size / processes) + at_once) * window.samples
     logits = predictions * wavenet.quantization_channels

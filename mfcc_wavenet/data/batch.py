@@ -1,7 +1,7 @@
 """A batch of windows, and how far training has come when it is done."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,12 +26,15 @@ class Position:
 class Batch:
     """B windows of N predictions each, with the T = receptive field + N codes that they touch.
 
-    Window b's frames, once upsampled, are complete for a stretch of samples that begins offsets[b]
-    before the window's first input.
+    Window b's frames make L latents, which are the frames themselves where there is no encoder. Beyond an end of the
+    utterance the latent at that end stands in again. Latents, once upsampled, are complete for a stretch of samples
+    that begins offsets[b] before the window's first input.
     """
 
     codes: Int[Tensor, "B T"]  # int64: the past, then the targets
     frames: Float[Tensor, "B F K"]  # float32, normalised
+    latents: Int[Tensor, "B L"]  # int64: which of the window's latents stands at each place
+    inside: Bool[Tensor, "B L"]  # False where the place is outside the utterance, and in a window that does not count
     offsets: Int[Tensor, " B"]  # int64, samples
     speakers: Int[Tensor, " B"]  # int64
     mask: Bool[Tensor, "B N"]  # False where the window sticks out of its utterance
@@ -45,7 +48,7 @@ class Batch:
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Its memory on a GPU is not used for anything else before that stream has done what it was given by then."""
-        for tensor in self._tensors():
+        for tensor in self._tensors().values():
             tensor.record_stream(stream)
 
     def padded(self, windows: int) -> "Batch":
@@ -55,11 +58,12 @@ class Batch:
             return self
         longer = self._map(lambda tensor: torch.cat([tensor, tensor[:1].expand(added, *tensor.shape[1:])]))
         longer.mask[-added:] = False
+        longer.inside[-added:] = False
         return longer
 
     def masked(self) -> "Batch":
         """The same windows, of which no sample counts."""
-        return replace(self, mask=torch.zeros_like(self.mask))
+        return replace(self, mask=torch.zeros_like(self.mask), inside=torch.zeros_like(self.inside))
 
     def parts(self, count: int) -> list["Batch"]:
         """Its windows in that many parts, of equal size but for the last; in fewer where there are too few windows."""
@@ -76,9 +80,8 @@ class Batch:
         return self._map(lambda tensor: tensor[windows])
 
     def _map(self, move: Callable[[Tensor], Tensor]) -> "Batch":
-        names = ("codes", "frames", "offsets", "speakers", "mask", *(() if self.predicted is None else ("predicted",)))
-        return replace(self, **{name: move(getattr(self, name)) for name in names})
+        return replace(self, **{name: move(tensor) for name, tensor in self._tensors().items()})
 
-    def _tensors(self) -> list[Tensor]:
-        tensors = (self.codes, self.frames, self.offsets, self.speakers, self.mask, self.predicted)
-        return [tensor for tensor in tensors if tensor is not None]
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}

@@ -134,13 +134,16 @@ class Windows:
 
     def assemble(self, chosen: Int[np.ndarray, "B 2"], samples: int, after: Position) -> Batch:
         """The batch of windows (utterance, first sample), each that many samples long."""
-        codes, frames, offsets, masks, predicted = [], [], [], [], []
+        codes, frames, latents, inside, offsets, masks, predicted = [], [], [], [], [], [], []
         for utterance, start in chosen.tolist():
             span = (start, start + samples)
-            frame_span = self.geometry.window_frame_span(span)
+            latent_span = self.geometry.window_latent_span(span)
             codes.append(self._codes(utterance, self.geometry.code_span(span)))
-            frames.append(self._frames(utterance, frame_span))
-            offsets.append(self.geometry.input_span(span)[0] - self.geometry.upsampled_span(frame_span)[0])
+            frames.append(self._frames(utterance, self.geometry.window_frame_span(span)))
+            count = self.geometry.encoder.latents_of(len(self.corpus.frames(utterance)))
+            latents.append(clamped_indices(latent_span, count) - latent_span[0])
+            inside.append(latents[-1] == np.arange(len(latents[-1])))
+            offsets.append(self.geometry.input_span(span)[0] - self.geometry.upsampled_span(latent_span)[0])
             time = np.arange(*span)
             masks.append((time >= 0) & (time < self.corpus.lengths[utterance]))
             if self.linear_prediction:
@@ -148,6 +151,8 @@ class Windows:
         return Batch(
             codes=torch.from_numpy(np.stack(codes)),
             frames=torch.from_numpy(np.stack(frames)),
+            latents=torch.from_numpy(np.stack(latents)),
+            inside=torch.from_numpy(np.stack(inside)),
             offsets=torch.tensor(offsets),
             speakers=torch.tensor([self.speaker_index[utterance] for utterance in chosen[:, 0]]),
             mask=torch.from_numpy(np.stack(masks)),

@@ -62,9 +62,10 @@ def _generated(
 ) -> list[Integer[np.ndarray, " _"]]:
     corpus = windows.corpus
     lengths = [min(corpus.lengths[utterance], max_samples or corpus.samples) for utterance in utterances]
+    generator = Generator(model, linear_prediction=windows.linear_prediction)
     with tqdm(total=sum(lengths), desc="generating", unit="sample", leave=False, disable=None) as bar:
-        return Generator(model, linear_prediction=windows.linear_prediction).generate_all(
-            [windows.frames(utterance) for utterance in utterances],
+        return generator.generate_all(
+            [generator.encoder(windows.frames(utterance)) for utterance in utterances],
             [windows.speaker_index[utterance] for utterance in utterances],
             lengths,
             progress=bar.update,

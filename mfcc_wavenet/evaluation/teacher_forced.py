@@ -8,8 +8,8 @@ import torch
 
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
+from mfcc_wavenet.generation.float32 import float32_products
 from mfcc_wavenet.models.base import Model
-from mfcc_wavenet.models.float32 import float32_products
 
 PASS_WINDOW = 8000  # samples per forward pass of an evaluation; bounds memory, not results
 

@@ -22,7 +22,7 @@ def float_array(given: Any, what: str, expected: str) -> Float32[np.ndarray, "..
     """
     refusal = f"{what} contain values that are not finite numbers; expected are {expected}."
     try:
-        array = np.asarray(_detached(given) if isinstance(given, torch.Tensor) else given)
+        array = np.asarray(detached(given) if isinstance(given, torch.Tensor) else given)
     except Exception as error:  # lists of different lengths, tensors without values: each has an error of its own
         raise UserError(f"{what} are not an array of numbers; expected are {expected}.") from error
     if not isinstance(given, np.ndarray | torch.Tensor | list | tuple):
@@ -56,6 +56,15 @@ def sample_rate_hz(given: Any) -> int:
     return int(given)
 
 
+def checked_device(name: Any) -> torch.device:
+    """A device that samples can be generated on, by torch's name."""
+    gpus = torch.cuda.device_count()
+    if name not in ("cpu", *["cuda"][:gpus], *(f"cuda:{index}" for index in range(gpus))):
+        found = f"torch sees {gpus} of these" if gpus else "torch sees none of these here"
+        raise UserError(f"device={name}: samples are generated on cpu, or on cuda, cuda:1, ..., and {found}.")
+    return torch.device(name)
+
+
 def is_several(mfcc: Any) -> bool:
     """Whether this is a batch, a list or tuple of arrays, and not one array, be it a list of lists of numbers."""
     if not isinstance(mfcc, list | tuple):
@@ -67,7 +76,7 @@ def lengths_of(samples: Any, count: int) -> list[int | None]:
     """One length in samples, or None, for each of that many arrays: those given, or the one that is given for all."""
     lengths = list(samples) if isinstance(samples, list | tuple) else [samples] * count
     if len(lengths) != count:
-        raise UserError(f"samples has {len(lengths)} entries for {count} arrays of MFCCs; give one for each.")
+        raise UserError(f"samples has {len(lengths)} entries for {count} arrays; give one for each.")
     for length in lengths:
         if length is not None and not (is_integer(length) and length >= 0):
             raise UserError(f"samples={shown(length)}: it must be a whole number, 0 or more, or None for whole hops.")
@@ -88,10 +97,11 @@ def shown(given: Any) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
-def _detached(tensor: torch.Tensor) -> np.ndarray:
+def detached(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor of whatever device and type as an array."""
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).resolve_conj().resolve_neg().numpy()
 
 
 def _dtype(given: Any) -> np.dtype:
-    return _detached(given).dtype if isinstance(given, torch.Tensor) else np.asarray(given).dtype
+    return detached(given).dtype if isinstance(given, torch.Tensor) else np.asarray(given).dtype

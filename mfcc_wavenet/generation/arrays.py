@@ -1,4 +1,4 @@
-"""MFCC files: .npy, one array, and .npz, an archive of arrays by name. Nothing in them is run, and little believed."""
+"""Files of arrays: .npy, one array, and .npz, an archive of arrays by name. Nothing in them is run, little believed."""
 
 import io
 import zipfile
@@ -12,13 +12,15 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data.audio import regular_file
 
 MFCC_SUFFIXES = {".npy", ".npz"}
+NUMBERS, TEXTS = "fiu", "U"  # kinds of arrays
 MAX_BYTES = 2**28  # of one file's arrays: a day of 13 MFCCs in float64, at 100 frames a second, is half of it
 READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def read_arrays(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """The arrays of an .npz by name, or the one of an .npy, named "": numbers of any shape.
+def read_arrays(path: Path, what: str = "MFCCs", kinds: str = NUMBERS) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The arrays of an .npz by name, or the one of an .npy, named "": of any shape and of these kinds (numpy's word).
 
+    what: they are, for a sentence.
     UserError, naming the file, if it is something else, holds no array or more than MAX_BYTES of them.
     """
     size = regular_file(path).st_size
@@ -30,7 +32,7 @@ def read_arrays(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
                 found, suffix = ("one array", ".npy") if is_archive else ("an archive", ".npz")
                 raise UserError(f"{path}: its contents are those of {found}; a name that ends with {suffix} reads it.")
             file.seek(0)
-            arrays = _members(path, file) if is_archive else {"": _array(path, file, size)}
+            arrays = _members(path, file, what, kinds) if is_archive else {"": _array(path, file, size, what, kinds)}
     except UserError:
         raise
     except Exception as error:  # a damaged header can raise anything, from a TokenError to a MemoryError
@@ -40,7 +42,7 @@ def read_arrays(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     return arrays
 
 
-def _members(path: Path, file: io.BufferedIOBase) -> dict[str, np.ndarray]:
+def _members(path: Path, file: io.BufferedIOBase, what: str, kinds: str) -> dict[str, np.ndarray]:
     arrays = {}
     with zipfile.ZipFile(file) as archive:
         members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
@@ -49,17 +51,17 @@ def _members(path: Path, file: io.BufferedIOBase) -> dict[str, np.ndarray]:
             # A member can inflate to more than it declares: no more than that is read.
             with archive.open(member) as content:
                 data = content.read(member.file_size)
-            arrays[member.filename.removesuffix(".npy")] = _array(path, io.BytesIO(data), len(data))
+            arrays[member.filename.removesuffix(".npy")] = _array(path, io.BytesIO(data), len(data), what, kinds)
     return arrays
 
 
-def _array(path: Path, file: io.BufferedIOBase, size: int) -> np.ndarray:
+def _array(path: Path, file: io.BufferedIOBase, size: int, what: str, kinds: str) -> np.ndarray:
     """The array in .npy format that is the whole of the file, which has that many bytes."""
     _refuse_too_large(path, size)
     version = npy.read_magic(file)
     shape, fortran_order, dtype = READ_HEADER[version](file)
-    if dtype.kind not in "fiu":
-        raise UserError(f"{path}: its values are of the type {dtype}, and MFCCs are numbers.")
+    if dtype.kind not in kinds:
+        raise UserError(f"{path}: its values are of the type {dtype}, and {what} are numbers.")
     values = np.frombuffer(file.read(), dtype)
     if values.size != np.prod(shape, dtype=object):
         raise UserError(f"{path}: damaged, {values.size:,} of {np.prod(shape, dtype=object):,} numbers are there.")

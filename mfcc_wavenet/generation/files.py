@@ -17,6 +17,7 @@ from mfcc_wavenet.config.command import Command, Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import identities, owned, refuse_overwriting, replacing
 from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.generation.correction import corrections as corrections_of
 from mfcc_wavenet.generation.inputs import Utterance, find_inputs, output_paths, read_utterances
 from mfcc_wavenet.generation.inverter import Inverter
 from mfcc_wavenet.generation.outputs import OutputFolder
@@ -37,7 +38,7 @@ def convert(path: Path, checkpoint: Checkpoint, command: Command) -> None:
     Raises UserError, after everything else is done, if an input failed.
     """
     sampling = command.sampling(checkpoint.temperature)
-    corrections = sampling.corrections(command.corrections)
+    corrections = corrections_of(command.corrections, sampling, checkpoint.settings)
     folder = Path(command.output or "inverted").expanduser()
     inputs = find_inputs(command.input, folder)
     inverter = Inverter(checkpoint, command.device)

@@ -21,16 +21,17 @@ from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import code_type, silence
 from mfcc_wavenet.generation.cpu.barrier import partition
 from mfcc_wavenet.generation.cpu.conditioning import Conditioner
+from mfcc_wavenet.generation.cpu.encoder import PackedEncoder
 from mfcc_wavenet.generation.cpu.gemm import PANEL
 from mfcc_wavenet.generation.cpu.packed_weights import pack_embedding, pack_weights
 from mfcc_wavenet.generation.cpu.sample_loop import Buffers, Prediction, sample_loop
 from mfcc_wavenet.generation.cpu.threads import WorkerThreads
 from mfcc_wavenet.generation.gpu.sample_loop import SampleLoop
-from mfcc_wavenet.models.mfcc_inverter import MfccInverter
+from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.wavenet import WaveNet
 
-# Hops whose frames are upsampled together. A wide layer at frame rate costs the same for one frame as for several, and
-# a stream is delayed by the block: four hops have most of the gain for 30 ms.
+# Hops whose latents are upsampled together. A wide layer at their rate costs the same for one of them as for several,
+# and a stream is delayed by the block: four hops, of frames without an encoder, have most of the gain for 30 ms.
 BLOCK_HOPS = 4
 MAX_BATCH_SIZE = 16  # utterances on a CPU; with more, each gains nothing further from sharing the reads of the weights
 MAX_PROJECTION_ROWS = 16  # positions times utterances in one gemm of the precomputed conditioning projection
@@ -47,7 +48,7 @@ class Generator:
 
     def __init__(
         self,
-        model: MfccInverter,
+        model: Model,
         num_threads: int | None = None,
         linear_prediction: LinearPrediction | None = None,
         device: torch.device = CPU,
@@ -72,6 +73,7 @@ class Generator:
         self.batches_at_once = 1 if self.on_gpu or self.num_threads > 1 else torch.get_num_threads()
         self.max_batch_size = self.on_gpu.max_batch_size if self.on_gpu else MAX_BATCH_SIZE
         self.threads = WorkerThreads(max(self.num_threads, self.batches_at_once))
+        self.encoder = PackedEncoder(model)
         self.conditioner = Conditioner(model)
         self.conditioning_channels = len(model.upsampling.stages[-1].bias) + (
             0 if model.speaker is None else model.speaker.embedding_dim
@@ -80,14 +82,14 @@ class Generator:
         self.weights = [pack_weights(model.wavenet, thread_id, self.num_threads) for thread_id in threads]
 
     def generate(
-        self, frames: Float[np.ndarray, "F K"], speaker: int, samples: int, sampling: Sampling = GREEDY
+        self, latents: Float[np.ndarray, "L C"], speaker: int, samples: int, sampling: Sampling = GREEDY
     ) -> Integer[np.ndarray, " samples"]:
-        """The codes (samples,) of one utterance, from its normalised frames (F, K) alone."""
-        return self.generate_all([frames], [speaker], [samples], sampling)[0]
+        """The codes (samples,) of one utterance, from its latents alone: without an encoder, its normalised frames."""
+        return self.generate_all([latents], [speaker], [samples], sampling)[0]
 
     def generate_all(
         self,
-        frames: Sequence[Float[np.ndarray, "_ K"]],
+        latents: Sequence[Float[np.ndarray, "_ C"]],
         speakers: Sequence[int],
         samples: Sequence[int],
         sampling: Sampling = GREEDY,
@@ -96,7 +98,7 @@ class Generator:
     ) -> list[Integer[np.ndarray, " _"]]:
         """The codes of each of any number of utterances: the same as generate() of each, in less time.
 
-        frames, speakers and samples have one entry per utterance. progress is called with the number of samples that
+        latents, speakers and samples have one entry per utterance. progress is called with the number of samples that
         were added, after every block, and finished with the index and the codes of an utterance as soon as these are
         complete; neither by two threads at once.
         """
@@ -114,7 +116,7 @@ class Generator:
                     return
                 start = state.position
                 blocks = state.generate(
-                    [min(block_end, end) for end in ends], lambda index, span: _clamped(frames[batch[index]], span)
+                    [min(block_end, end) for end in ends], lambda index, span: _clamped(latents[batch[index]], span)
                 )
                 for utterance, block in zip(batch, blocks):
                     codes[utterance][start : start + len(block)] = block
@@ -151,7 +153,7 @@ class Generator:
 
     def block_ends(self, start: int, stop: int) -> list[int]:
         """Where the blocks end that lead from sample start to sample stop."""
-        block = BLOCK_HOPS * self.model.geometry.hop_length
+        block = BLOCK_HOPS * self.model.geometry.latent_hop
         return [*range(start + block, stop, block), stop]
 
 
@@ -159,7 +161,7 @@ class StreamState:
     """A batch of utterances that are generated in lock step: what the network remembers of each.
 
     The codes are the same to the last bit in whichever blocks they are generated, so it makes no difference whether the
-    frames are all there or still arriving. They are batch-invariant.
+    latents are all there or still arriving. They are batch-invariant.
     """
 
     def __init__(self, generator: Generator, speakers: Sequence[int], sampling: Sampling = GREEDY):
@@ -175,12 +177,12 @@ class StreamState:
         self.run = (generator.on_gpu.start if generator.on_gpu else partial(_OnCpu, generator))(len(speakers))
 
     def generate(
-        self, ends: Sequence[int], frames_of: Callable[[int, Span], Float[np.ndarray, "F K"]]
+        self, ends: Sequence[int], latents_of: Callable[[int, Span], Float[np.ndarray, "L C"]]
     ) -> list[Int[np.ndarray, " _"]]:
         """The codes of each utterance from the common position to its own end.
 
-        frames_of(index, span) returns the normalised frames (F, K) of a span of frames of an utterance. Afterwards the
-        position is the furthest end: an utterance whose end is nearer is complete.
+        latents_of(index, span) returns the latents (L, C) of a span of latents of an utterance. Afterwards the position
+        is the furthest end: an utterance whose end is nearer is complete.
         """
         generator, geometry = self.generator, self.generator.model.geometry
         # The silence before the first sample has to pass through the network once.
@@ -190,13 +192,13 @@ class StreamState:
         for index, random in enumerate(self.random):
             uniforms[index, self.position - first :] = random.random(stop - self.position)
         conditioning = np.zeros((stop - first, len(ends), generator.conditioning_channels), np.float32)
-        frames = [frames_of(index, geometry.frame_span(span)) for index, span in spans.items()]
+        latents = [latents_of(index, geometry.latent_span(span)) for index, span in spans.items()]
         speakers = [self.speakers[index] for index in spans]
         parallel_map = generator.threads.executor.map if generator.num_threads > 1 else map
-        upsampled = parallel_map(generator.conditioner, frames, speakers, spans.values())
+        upsampled = parallel_map(generator.conditioner, latents, speakers, spans.values())
         for index, of_utterance in zip(spans, upsampled):
             conditioning[: len(of_utterance), index] = of_utterance
-        prediction = self._prediction((first, stop), dict(zip(spans, frames)))
+        prediction = self._prediction((first, stop), dict(zip(spans, latents)))
         codes = self.run(self.past, first, conditioning, prediction, uniforms, self.sampling)
         # In the layout that it began with: for another one, the loop would be compiled again.
         self.past = np.ascontiguousarray(np.hstack([self.past, codes])[:, -self.past.shape[1] :])
@@ -210,7 +212,7 @@ class StreamState:
             return None
         start, stop = geometry.nearest_frame(span[0]), geometry.nearest_frame(span[1] - 1) + 1
         coefficients = np.zeros((len(self.speakers), stop - start, linear_prediction.order))
-        skipped = start - geometry.frame_span(span)[0]
+        skipped = start - geometry.latent_span(span)[0]
         for index, of_utterance in frames.items():
             known = linear_prediction.coefficients(of_utterance[skipped : skipped + stop - start])
             coefficients[index, : len(known)] = known
@@ -287,9 +289,9 @@ class _OnCpu:
         return codes
 
 
-def _clamped(frames: Float[np.ndarray, "F K"], span: Span) -> Float[np.ndarray, "span K"]:
-    """Those of a span; beyond an end, the edge frame again."""
-    return frames[clamped_indices(span, len(frames))]
+def _clamped(latents: Float[np.ndarray, "L C"], span: Span) -> Float[np.ndarray, "span C"]:
+    """Those of a span; beyond an end, the latent at that end again."""
+    return latents[clamped_indices(span, len(latents))]
 
 
 def choose_num_threads(wavenet: WaveNet) -> int:

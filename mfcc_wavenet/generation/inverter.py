@@ -7,21 +7,20 @@ from typing import Annotated, Any
 
 import numpy as np
 import soxr
-import torch
 from jaxtyping import Float32, Integer
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import checkpoint_file
-from mfcc_wavenet.config.geometry import Span, clamped_indices
 from mfcc_wavenet.data import mfcc as front_end
 from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.data.front_ends import MIN_FRAMES, MIN_SURE_FRAMES, warning_or_refusal
+from mfcc_wavenet.data.front_ends import warning_or_refusal
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
-from mfcc_wavenet.generation.arguments import float_array, is_several, lengths_of, sample_rate_hz, shown, wav_array
-from mfcc_wavenet.generation.correction import corrected
+from mfcc_wavenet.generation import arguments, correction
+from mfcc_wavenet.generation.arriving import ArrivingFrames, delta_reach
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
+from mfcc_wavenet.generation.units.checks import checked_units, length_of, refuse_without_units
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
@@ -29,14 +28,12 @@ from mfcc_wavenet.models.checkpoint import Checkpoint
 # tensors on any device, or lists or tuples of numbers, only document.
 Mfcc = Annotated[Any, "n_mfcc frames"]
 MfccFrame = Annotated[Any, "n_mfcc"]
+Units = Annotated[Any, "units or latents"]
 Wav = Annotated[Any, "samples"]
 Name = Annotated[Any, str | None]
 Whole = Annotated[Any, int]
 Temperature = Annotated[Any, float | None]
 Lengths = Annotated[Any, int | None | list[int | None]]
-
-# Frames of a stream after which its front end is looked at again: patterns show from MIN_FRAMES on, others later.
-CHECKED_AFTER = (MIN_FRAMES, 2 * MIN_FRAMES, 4 * MIN_FRAMES, 8 * MIN_FRAMES, 16 * MIN_FRAMES)
 
 Codes = Integer[np.ndarray, " _"]
 Audio = Float32[np.ndarray, " _"]
@@ -62,7 +59,7 @@ class Inverter:
         model = checkpoint.model()
         self.geometry = model.geometry
         linear_prediction = LinearPrediction.of(self.settings.features, self.settings.wavenet, self.statistics)
-        self.generator = Generator(model, linear_prediction=linear_prediction, device=_checked_device(device))
+        self.generator = Generator(model, linear_prediction=linear_prediction, device=arguments.checked_device(device))
 
     @classmethod
     def from_checkpoint(cls, path: Annotated[Any, str | Path], device: Name = "cpu") -> "Inverter":
@@ -86,9 +83,10 @@ class Inverter:
     def latency_frames(self) -> int:
         """Frames after a block's first one that must have arrived before stream() yields the block.
 
-        The block itself, what the upsampling looks ahead, and what the deltas do.
+        The block itself, what upsampling and encoder look ahead, and what the deltas do.
         """
-        return BLOCK_HOPS - 1 + self.geometry.lookahead_frames + self._delta_reach
+        reach = delta_reach(self.settings.features)
+        return BLOCK_HOPS * self.geometry.encoder.stride - 1 + self.geometry.lookahead_frames + reach
 
     def features(self, wav: Wav, sample_rate: Whole) -> Float32[np.ndarray, "n_mfcc frames"]:
         """The MFCCs (n_mfcc, frames), in dB, of a wav (samples,) in [-1, 1], which is resampled if need be.
@@ -96,9 +94,9 @@ class Inverter:
         sample_rate: Hz. Raises UserError for anything but floats of one channel, also for integers, and for a rate that
         is not a whole number of Hz.
         """
-        wav, sample_rate = wav_array(wav), sample_rate_hz(sample_rate)
+        wav, sample_rate = arguments.wav_array(wav), arguments.sample_rate_hz(sample_rate)
         if sample_rate != self.sample_rate:
-            wav = wav_array(soxr.resample(wav, sample_rate, self.sample_rate, quality="VHQ"))
+            wav = arguments.wav_array(soxr.resample(wav, sample_rate, self.sample_rate, quality="VHQ"))
         return front_end.mfcc(wav, self.settings.features)
 
     def check(self, mfcc: Mfcc) -> str | None:
@@ -122,10 +120,10 @@ class Inverter:
         """Audio, float32 (samples,) in [-1, 1], of one array (n_mfcc, frames), or of each in a list or tuple.
 
         corrections: how often its envelope is corrected to the one that the MFCCs describe (generation/correction.py);
-        None: 4 times where codes are sampled, never where the temperature is 0.
+        None: 4 times where codes are sampled, never where the temperature is 0 or the model an autoencoder.
         The other arguments, and errors, are those of invert_codes.
         """
-        times = self._sampling(temperature, top_k, seed).corrections(corrections)
+        times = correction.corrections(corrections, self._sampling(temperature, top_k, seed), self.settings)
         codes = self.invert_codes(
             mfcc, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed
         )
@@ -135,7 +133,7 @@ class Inverter:
 
     def audio(self, codes: Codes, mfcc: Mfcc, corrections: int) -> Audio:
         """Audio (samples,) of the codes that were generated from these MFCCs, corrected to them that many times."""
-        return corrected(self._decoder()(codes), self._checked(mfcc), self.settings.features, corrections)
+        return correction.corrected(self._decoder()(codes), self._checked(mfcc), self.settings.features, corrections)
 
     def invert_codes(
         self,
@@ -168,9 +166,9 @@ class Inverter:
         that do not match the frames, an unknown speaker, and temperature, top_k or seed out of range.
         """
         sampling = self._sampling(temperature, top_k, seed)
-        several = is_several(mfcc)
+        several = arguments.is_several(mfcc)
         arrays = [self._checked(array) for array in (mfcc if several else [mfcc])]
-        given = lengths_of(samples, len(arrays))
+        given = arguments.lengths_of(samples, len(arrays))
         frames = [self._frames(array) for array in arrays]
         lengths = [self.geometry.samples_of(len(one)) if n is None else n for one, n in zip(frames, given)]
         for one, length in zip(frames, lengths):
@@ -179,12 +177,88 @@ class Inverter:
                 raise UserError(f"samples={length} does not match {len(one)} frames; it must be 0 to {limit - 1}.")
         speaker_index = self._speaker_index(speaker)
         if check_front_end:
-            warnings = filter(None, [warning_or_refusal(array, self.settings.features) for array in arrays])
-            for warning in dict.fromkeys(warnings):  # one line for each front end
-                print(warning, file=sys.stderr)
+            self._warn(arrays)
         speakers = [speaker_index] * len(frames)
-        codes = self.generator.generate_all(frames, speakers, lengths, sampling, progress, finished)
+        latents = [self.generator.encoder(one) for one in frames]
+        codes = self.generator.generate_all(latents, speakers, lengths, sampling, progress, finished)
         return codes if several else codes[0]
+
+    # --- units ------------------------------------------------------------------------------------
+
+    @property
+    def units_per_second(self) -> float:
+        """Of each second of audio, those of encode(). Raises UserError for a model without an encoder."""
+        refuse_without_units(self.settings, self.generator.encoder)
+        return self.sample_rate / self.geometry.latent_hop
+
+    def encode(
+        self, mfcc: Mfcc | list[Mfcc] | tuple[Mfcc, ...], *, check_front_end: bool = True
+    ) -> Units | list[Units]:
+        """Units, uint16 (J,), of one array (n_mfcc, frames), or of each in a list or tuple.
+
+        A bottleneck without a codebook gives latents, float32 (J, D). check_front_end and errors are those of
+        invert_codes. Raises UserError, too, for a model without an encoder, or one that has no codebook yet.
+        """
+        refuse_without_units(self.settings, self.generator.encoder)
+        several = arguments.is_several(mfcc)
+        arrays = [self._checked(array) for array in (mfcc if several else [mfcc])]
+        if check_front_end:
+            self._warn(arrays)
+        units = [self.generator.encoder.encode(self._frames(array)) for array in arrays]
+        return units if several else units[0]
+
+    def decode(
+        self,
+        units: Units | list[Units] | tuple[Units, ...],
+        *,
+        samples: Lengths = None,
+        speaker: Name = None,
+        temperature: Temperature = None,
+        top_k: Whole = 0,
+        seed: Whole = 0,
+    ) -> Audio | list[Audio]:
+        """Audio, float32 (samples,) in [-1, 1], of one array of units (J,), or of each in a list or tuple.
+
+        Arguments and errors are those of decode_codes. It is what invert gives without corrections for MFCCs of these
+        units, which are edited or written by another model as well.
+        """
+        codes = self.decode_codes(
+            units, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed
+        )
+        return [self._decoder()(one) for one in codes] if isinstance(codes, list) else self._decoder()(codes)
+
+    def decode_codes(
+        self,
+        units: Units | list[Units] | tuple[Units, ...],
+        *,
+        samples: Lengths = None,
+        speaker: Name = None,
+        temperature: Temperature = None,
+        top_k: Whole = 0,
+        seed: Whole = 0,
+        progress: Callable[[int], object] = lambda samples: None,
+        finished: Callable[[int, Codes], object] = lambda index, codes: None,
+    ) -> Codes | list[Codes]:
+        """Mu-law codes (samples,) of one array of units (J,), or latents (J, D), or of each in a list or tuple.
+
+        samples: a length that so many units can have; None is the longest that is whole hops, and that encodes to as
+        many units again. The other arguments are those of invert_codes.
+
+        Raises UserError for a model without an encoder, units that the codebook does not have, lengths that do not
+        match, an unknown speaker, and temperature, top_k or seed out of range.
+        """
+        refuse_without_units(self.settings, self.generator.encoder)
+        sampling, speaker_index = self._sampling(temperature, top_k, seed), self._speaker_index(speaker)
+        several = arguments.is_several(units)
+        arrays = [checked_units(array, self.settings.bottleneck) for array in (units if several else [units])]
+        given = arguments.lengths_of(samples, len(arrays))
+        lengths = [length_of(len(array), length, self.geometry) for array, length in zip(arrays, given)]
+        latents = [self.generator.encoder.latents(array) for array in arrays]
+        speakers = [speaker_index] * len(arrays)
+        codes = self.generator.generate_all(latents, speakers, lengths, sampling, progress, finished)
+        return codes if several else codes[0]
+
+    # --- streams ----------------------------------------------------------------------------------
 
     def stream(
         self,
@@ -195,11 +269,11 @@ class Inverter:
         top_k: Whole = 0,
         seed: Whole = 0,
     ) -> Iterator[Audio]:
-        """Audio, a block of BLOCK_HOPS hops at a time, while frames (n_mfcc,) arrive; arguments as in invert_codes.
+        """Audio, a block at a time, while frames (n_mfcc,) arrive; arguments as in invert_codes.
 
-        The block that begins at a frame is yielded as soon as latency_frames more have arrived, the rest when the
-        frames end. All blocks together are invert() of all frames together, exactly, without corrections: those look
-        at frames that are still to come.
+        A block is BLOCK_HOPS latents long, which are hops without an encoder. The one that begins at a frame is yielded
+        as soon as latency_frames more have arrived, the rest when the frames end. All blocks together are invert() of
+        all frames together, exactly, without corrections: those look at frames that are still to come.
 
         Raises UserError, at the frame concerned, for what invert_codes would refuse. The front end is judged by the
         frames that are there: before the first block, after each of CHECKED_AFTER, before the block that needs that
@@ -210,65 +284,39 @@ class Inverter:
         try:
             frames = iter(frames)
         except TypeError as error:
-            raise UserError(f"frames={shown(frames)}: stream() takes frames (n_mfcc,) one by one.") from error
+            raise UserError(f"frames={arguments.shown(frames)}: stream() takes frames (n_mfcc,) one by one.") from error
         sampling = self._sampling(temperature, top_k, seed)
         state = StreamState(self.generator, [self._speaker_index(speaker)], sampling)
-        hop_length = self.geometry.hop_length
-        arrived: list[MfccFrame] = []  # without the first ones, which nothing still to come depends on
-        dropped = 0  # the number of those
-        first: list[MfccFrame] = []  # until they are enough to know the front end
-        has_warned = False
+        geometry, latency = self.geometry, self.latency_frames
+        arrived = ArrivingFrames(
+            self.settings.features, geometry, self.generator.encoder, self._frames, first_needed=latency + 1
+        )
         decoded = self._decoder()
 
         def generate(end: int) -> Audio:
-            nonlocal dropped
-            (codes,) = state.generate([end], lambda _, span: self._frames_of(span, arrived, dropped))
-            next_frame = self.geometry.frame_span((end, end + 1))[0]
-            first_needed = max(min(next_frame, dropped + len(arrived) - 1) - self._delta_reach, dropped)
-            del arrived[: first_needed - dropped]
-            dropped = first_needed
+            (codes,) = state.generate([end], lambda _, span: arrived.latents_of(span))
+            arrived.drop_before(end)
             return decoded(codes)
-
-        def check_first(*, are_all: bool) -> None:
-            nonlocal has_warned
-            warning = warning_or_refusal(np.stack(first, axis=1), self.settings.features)
-            if warning and not has_warned and (are_all or len(first) >= MIN_SURE_FRAMES):
-                print(warning, file=sys.stderr)
-                has_warned = True
 
         for frame in frames:
             arrived.append(self._checked_frame(frame))
-            count = dropped + len(arrived)
-            if count <= CHECKED_AFTER[-1]:
-                first.append(arrived[-1])
-                if count in (self.latency_frames + 1, *CHECKED_AFTER):
-                    check_first(are_all=False)
-            else:
-                first.clear()
-            if count > state.position // hop_length + self.latency_frames:
-                yield generate(state.position + BLOCK_HOPS * hop_length)
-        if first:
-            check_first(are_all=True)
-        if arrived:
-            for end in self.generator.block_ends(state.position, self.geometry.samples_of(dropped + len(arrived))):
+            if len(arrived) > state.position // geometry.hop_length + latency:
+                yield generate(state.position + BLOCK_HOPS * geometry.latent_hop)
+        arrived.end()
+        if len(arrived):
+            for end in self.generator.block_ends(state.position, geometry.samples_of(len(arrived))):
                 yield generate(end)
+
+    # --- what is checked and made of arguments ----------------------------------------------------
+
+    def _warn(self, arrays: list[Float32[np.ndarray, "n_mfcc _"]]) -> None:
+        """On stderr, of those that are probably of another front end; UserError for those that certainly are."""
+        warnings = filter(None, [warning_or_refusal(array, self.settings.features) for array in arrays])
+        for warning in dict.fromkeys(warnings):  # one line for each front end
+            print(warning, file=sys.stderr)
 
     def _sampling(self, temperature: Any, top_k: Any, seed: Any) -> Sampling:
         return Sampling(self.temperature if temperature is None else temperature, top_k, seed)
-
-    @property
-    def _delta_reach(self) -> int:
-        """Frames that deltas look ahead, and back."""
-        return self.settings.features.delta_width // 2 if self.settings.features.delta_order else 0
-
-    def _frames_of(
-        self, span: Span, arrived: list[Float32[np.ndarray, " n_mfcc"]], dropped: int
-    ) -> Float32[np.ndarray, "F K"]:
-        """Normalised frames of a span, from only those of the arrived ones that their deltas depend on."""
-        indices = clamped_indices(span, dropped + len(arrived))
-        first = max(indices[0] - self._delta_reach, 0)
-        near = np.stack(arrived[first - dropped : indices[-1] + self._delta_reach + 1 - dropped], axis=1)
-        return self._frames(near)[indices - first]
 
     def _frames(self, mfcc: Float32[np.ndarray, "n_mfcc F"]) -> Float32[np.ndarray, "F K"]:
         """Normalised, with deltas."""
@@ -276,7 +324,7 @@ class Inverter:
 
     def _checked(self, mfcc: Mfcc) -> Float32[np.ndarray, "n_mfcc F"]:
         n_mfcc = self.settings.features.n_mfcc
-        array = float_array(mfcc, "These MFCCs", "(n_mfcc, frames) in dB")
+        array = arguments.float_array(mfcc, "These MFCCs", "(n_mfcc, frames) in dB")
         if array.ndim != 2 or array.shape[0] != n_mfcc or array.shape[1] < 1:
             turned = array.ndim == 2 and array.shape[1] == n_mfcc
             raise UserError(
@@ -287,7 +335,7 @@ class Inverter:
 
     def _checked_frame(self, frame: MfccFrame) -> Float32[np.ndarray, " n_mfcc"]:
         n_mfcc = self.settings.features.n_mfcc
-        array = float_array(frame, "These MFCCs", "(n_mfcc,) in dB for each frame")
+        array = arguments.float_array(frame, "These MFCCs", "(n_mfcc,) in dB for each frame")
         if array.shape != (n_mfcc,):
             raise UserError(f"This frame has the shape {array.shape}; the model expects (n_mfcc,) = ({n_mfcc},).")
         return array
@@ -300,11 +348,3 @@ class Inverter:
     def _decoder(self) -> mulaw.Decoder:
         """Codes to audio, from the beginning."""
         return mulaw.Decoder(self.settings.wavenet.quantization_channels, self.settings.wavenet.preemphasis)
-
-
-def _checked_device(name: str) -> torch.device:
-    gpus = torch.cuda.device_count()
-    if name not in ("cpu", *["cuda"][:gpus], *(f"cuda:{index}" for index in range(gpus))):
-        found = f"torch sees {gpus} of these" if gpus else "torch sees none of these here"
-        raise UserError(f"device={name}: samples are generated on cpu, or on cuda, cuda:1, ..., and {found}.")
-    return torch.device(name)

@@ -44,7 +44,9 @@ class Checkpoint:
     @property
     def geometry(self) -> Geometry:
         """Of its model."""
-        return Geometry.of(self.settings.features, self.settings.upsampling, self.settings.wavenet)
+        return Geometry.of(
+            self.settings.features, self.settings.encoder, self.settings.upsampling, self.settings.wavenet
+        )
 
     def model(self) -> Model:
         """The model with its weights, in evaluation mode; UserError if the weights are another architecture's."""
@@ -65,7 +67,7 @@ def save(path: Path, checkpoint: Checkpoint, weights: torch.dtype = torch.float3
         "speakers": list(checkpoint.speakers),
         "mean": torch.from_numpy(checkpoint.statistics.mean),
         "std": torch.from_numpy(checkpoint.statistics.std),
-        "weights": {name: weight.to(weights) for name, weight in checkpoint.weights.items()},
+        "weights": in_type(checkpoint.weights, weights),
         "training": checkpoint.training,
         "corpus": checkpoint.corpus,
         "temperature": checkpoint.temperature,
@@ -95,7 +97,7 @@ def load(path: Path) -> Checkpoint:
             settings=settings,
             speakers=tuple(content["speakers"]),
             statistics=Statistics(content["mean"].numpy(), content["std"].numpy()),
-            weights={name: weight.float() for name, weight in content["weights"].items()},
+            weights=in_type(content["weights"], torch.float32),
             training=content["training"],
             corpus=content["corpus"],
             temperature=Sampling(content["temperature"]).temperature,
@@ -104,6 +106,11 @@ def load(path: Path) -> Checkpoint:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{path} has the mark of a checkpoint, but not its contents ({reason}).") from error
     return checkpoint
+
+
+def in_type(weights: dict[str, torch.Tensor], kind: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights in that type; what counts something stays as it is."""
+    return {name: one.to(kind) if one.is_floating_point() else one for name, one in weights.items()}
 
 
 def _refuse_nested(settings: Any) -> None:
@@ -224,13 +231,17 @@ def _from_4_to_5(content: dict[str, Any]) -> None:
 
 
 def _from_5_to_6(content: dict[str, Any]) -> None:
-    """New settings: what was done before they could be set."""
+    """New settings: what was done before they could be set, with neither an encoder nor a bottleneck."""
     content["settings"]["wavenet"] |= {"preemphasis": 0.0}
+    content["settings"]["encoder"] = {"channels": 1, "kernel_sizes": [], "strides": []}
+    content["settings"]["bottleneck"] = {
+        "kind": "none", "channels": 64, "codes": 512, "commitment": 0.25, "decay": 0.999, "normalise": True,
+        "quantise_from": 5000, "memory": 20480, "revive_below": 0.05, "revive_interval": 200, "revive_until": 200_000,
+        "free_bits": 14.0, "anneal_steps": 60_000, "norm_weight": 0.001,
+    }  # fmt: skip
 
 
-UPGRADES = {  # by the format that they start from
-    1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5, 5: _from_5_to_6,
-}  # fmt: skip
+UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5, 5: _from_5_to_6}  # by the older format
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

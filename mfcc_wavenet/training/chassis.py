@@ -9,7 +9,6 @@ from pathlib import Path
 import soundfile
 import torch
 import yaml
-from jaxtyping import Bool
 from torch import Tensor
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
@@ -33,14 +32,14 @@ from mfcc_wavenet.runs.history import forget_rows_after, score
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.summary import table
 from mfcc_wavenet.runs.tracker import Tracker
-from mfcc_wavenet.training import cost, distributed, passes, state
+from mfcc_wavenet.training import cost, distributed, optimizer, passes, state
 from mfcc_wavenet.training.loader import (
     load_batches,
     loader_deaths_as_user_errors,
     on_device,
     without_signals_of_children,
 )
-from mfcc_wavenet.training.metrics import Metrics
+from mfcc_wavenet.training.metrics import Metrics, latent_gradients
 from mfcc_wavenet.training.network_pass import (
     device_memory,
     make_network_pass,
@@ -48,7 +47,6 @@ from mfcc_wavenet.training.network_pass import (
     pick_device,
     pick_precision,
 )
-from mfcc_wavenet.training.optimizer import copies, make_optimizer, relative_change, take_step, update_average
 from mfcc_wavenet.training.report import NoReport, Report
 from mfcc_wavenet.training.schedule import every, learning_rate, note_decayed
 
@@ -78,7 +76,7 @@ class Chassis:
         self.folder = folder
         self.checkpoint_path = folder / CHECKPOINT
         self.choices, self.ranks = choices or {}, ranks
-        self.geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+        self.geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
         self.device = pick_device(distributed.device_of(ranks.place, settings.train.device))
         self.precision = pick_precision(settings.train.precision, self.device)
         needed = training_bytes(settings, self.geometry, self.precision.itemsize, ranks.size)
@@ -106,7 +104,7 @@ class Chassis:
         network_pass = make_network_pass(self.model, self.precision, self.compiled, self.device)
         self.network_pass = ranks.parallel(self.model, network_pass)
         ranks.scatter_random()
-        self.optimizer = make_optimizer(settings.optim, self.model.parameter_groups())
+        self.optimizer = optimizer.make_optimizer(settings.optim, self.model.parameter_groups())
         self.metrics = Metrics(self.device, ranks.total)
         self.position = Position()
         self.step = 0
@@ -211,13 +209,14 @@ class Chassis:
         rate = learning_rate(settings, self.step)
         batch, predictions, scalars = self.loss_fn(batches, logged)
         finite = scalars["grad_norm"].isfinite()
-        before = {name: copies(weights) for name, weights in self.model.parameter_groups().items() if logged}
-        take_step(self.optimizer, rate, finite)
+        before = {name: optimizer.copies(weights) for name, weights in self.model.parameter_groups().items() if logged}
+        optimizer.take_step(self.optimizer, rate, finite)
+        scalars |= self._update_ratios(before) | self.model.after_step(self.step, finite, predictions)
         if self.averaged is not None:
-            update_average(self.averaged, self.model, settings.ema_decay, finite)
-        scalars |= self._update_ratios(before) | self.model.after_step(self.step, finite)
+            self.averaged.follow(self.model)
+            optimizer.update_average(self.averaged, self.model, settings.ema_decay, finite)
         self.metrics.update(predictions, finite, learning_rate=rate, **scalars)
-        self.bad_steps = self._count_bad_steps(finite)
+        self.bad_steps = optimizer.count_bad_steps(self.bad_steps, finite, self.settings.train.max_bad_steps)
         self.step += 1
         self.position = batch.after
 
@@ -246,26 +245,28 @@ class Chassis:
         scalars = predictions.figures | {"grad_norm": grad_norm}
         if logged:
             mean, sd = self.ranks.frame_gradients(several)
-            scalars |= {"mfcc_grad_mean": mean, "mfcc_grad_sd": sd}
-        return batch, Predictions.joined(computed), scalars
+            scalars |= {"mfcc_grad_mean": mean, "mfcc_grad_sd": sd, **latent_gradients(predictions)}
+        joined = Predictions.joined(computed)
+        windows = self.settings.train.accumulation * windows_at_once(self.settings, self.ranks.size)
+        return batch, replace(joined, kept=self.ranks.gathered(joined.kept, windows)), scalars
 
     def run_batch(self, batches: Iterator[Batch], logged: bool) -> tuple[Batch, Predictions]:
-        """The next batch and what the model makes of it; logged: the frames get a gradient."""
+        """The next batch and what the model makes of it; logged: frames and latents get a gradient."""
         batch = next(batches)
         if self.compiled:
             batch = batch.padded(windows_at_once(self.settings, self.ranks.size))
         # Code that is compiled has the gradient or has not: it is cheap, and compiling twice is not.
         batch.frames.requires_grad_(logged or self.compiled)
-        return batch, self.network_pass(batch)
+        predictions = self.network_pass(batch)
+        if logged and predictions.latents is not None:
+            predictions.latents.retain_grad()
+        return batch, predictions
 
     def _update_ratios(self, before: dict[str, list[Tensor]]) -> dict[str, Tensor]:
         after = self.model.parameter_groups()
-        return {f"update_ratio_{name}": relative_change(weights, after[name]) for name, weights in before.items()}
-
-    def _count_bad_steps(self, finite: Bool[Tensor, ""]) -> Tensor:
-        """Those in a row; a count beyond the limit stays until it is read."""
-        too_many = self.bad_steps > self.settings.train.max_bad_steps
-        return torch.where(finite & ~too_many, 0, self.bad_steps + ~finite)
+        return {
+            f"update_ratio_{name}": optimizer.relative_change(weights, after[name]) for name, weights in before.items()
+        }
 
     # --- rows and passes --------------------------------------------------------------------------
 
@@ -283,6 +284,8 @@ class Chassis:
         self.history.append(row)
         report.row(self.step, self.position.epochs, values, score(self.history, self.corpus.samples))
         self._refuse_divergence()
+        if warning := self.model.warning(self.history):
+            report.note(warning)
         if passes.is_far_from_best(self, values.get("loss")):
             report.returned(self.step, values["loss"], passes.return_to_best(self))
 

@@ -18,7 +18,10 @@ DURATIONS = {"d": 86_400, "h": 3600, "min": 60, "s": 1}
 
 
 def tell_in_advance(chassis: "Chassis") -> None:
-    """On stderr, what follows from the settings: weights, memory, steps, samples and epochs that are left."""
+    """On stderr, what follows from the settings: weights, memory, steps, samples and epochs that are left.
+
+    And what of them its model warns of.
+    """
     settings = chassis.settings
     left = settings.train.steps - chassis.step
     if left > 0:
@@ -26,6 +29,8 @@ def tell_in_advance(chassis: "Chassis") -> None:
         per_step = settings.window.samples * settings.window.batch_size
         weights, there = count_weights(settings, len(chassis.speakers)), device_memory(chassis.device)
         print(size_line(weights, needed, there, left, per_step, chassis.corpus.samples), file=sys.stderr)
+        if warning := chassis.model.warning([]):
+            print(warning, file=sys.stderr)
 
 
 def size_line(weights: int, needed: int, there: int, steps: int, per_step: int, corpus: int) -> str:

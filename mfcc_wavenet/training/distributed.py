@@ -149,6 +149,22 @@ class Ranks(Alone):
         mean = first / count
         return mean, ((second - count * mean.square()).clamp(min=0) / (count - 1)).sqrt()
 
+    def gathered(self, kept: dict[str, Tensor], windows: int) -> dict[str, Tensor]:
+        """What every process keeps of its windows: of all processes, in their order, the same tensors in each.
+
+        windows: of a process at most; one that has fewer fills up with zeros.
+        """
+        if self.size == 1:
+            return kept
+        return {name: self._gathered(tensor, windows) for name, tensor in kept.items()}
+
+    def _gathered(self, tensor: Tensor, windows: int) -> Tensor:
+        own = tensor.new_zeros((windows, *tensor.shape[1:]))
+        own[: len(tensor)] = tensor
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own)
+        return torch.cat(parts)
+
     def warm_up(self, run_batch: Callable[..., tuple[Batch, Predictions]], batches: Iterator[Batch]) -> None:
         """A pass whose gradients are thrown away.
 
@@ -158,7 +174,8 @@ class Ranks(Alone):
         """
         if self.size > 1:
             with torch.random.fork_rng():
-                run_batch(batches, False)[1].pred.mean().backward()
+                predictions = run_batch(batches, False)[1]
+                sum(predictions.penalties.values(), predictions.pred.mean()).backward()
 
     def scatter_random(self) -> None:
         """From one random state, another one for each process; that of process 0 stays as it is."""

@@ -28,7 +28,22 @@ class Metrics:
 
     and, handed in by the training step: learning_rate, grad_norm, mfcc_grad_mean and mfcc_grad_sd (of
     the gradient of the loss at the frames), update_ratio_NAME (norm of a step over norm of the
-    weights, per parameter group), and what a model logs of itself.
+    weights, per parameter group), and what a model logs of itself: of several processes process 0's, where it is of
+    their own windows. An autoencoder's, where it has them:
+
+    penalty, objective  the weighted penalties of the latest step, and the loss with them, nats per sample
+    commitment          mean squared distance of a latent from its code, per channel
+    codebook_loss       the same, of which the gradient moves the codes
+    kl, kl_weight       divergence of a latent from the standard normal distribution, nats, and its weight
+    free_nats           of that divergence, per latent
+    perplexity          exp of the entropy of the codes in use, nats
+    codes_used          codes with more than a tenth of 1 / codes
+    codes_revived       since training began
+    latent_norm         mean norm of the latents that are compared with codes
+    latent_sd           their deviation
+    code_norm           mean norm of the codes
+    latent_grad_sd      deviation of the gradient at the latents
+    encoder_zero_N      fraction of the activations of the encoder's layer N that ReLU makes 0
     """
 
     SUMS = ("count", "nats", "errors", "prob_target", "max", "peak_dist")
@@ -65,6 +80,7 @@ class Metrics:
         self._read += count
         scalars = {name: float(value) for name, value in self._scalars.items()}
         values = {name: value for name, value in scalars.items() if math.isfinite(value)}
+        of_penalty = {"objective": sums["nats"] / count + values["penalty"]} if count and "penalty" in values else {}
         self._sums.zero_()
         self._scalars.clear()
         self._since = time.perf_counter()
@@ -81,6 +97,7 @@ class Metrics:
             "peak_dist": sums["peak_dist"] / count,
             "samples_per_second": count / elapsed,
             "samples_seen": self._read,
+            **of_penalty,
             **values,
         }
 
@@ -102,3 +119,12 @@ class Metrics:
         self._read = state["samples_seen"]
         sums = [state["sums"].get(name, 0.0) for name in self.SUMS]
         self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
+
+
+def latent_gradients(predictions: Predictions) -> dict[str, Float[Tensor, ""]]:
+    """latent_grad_sd: the deviation of the gradient of the objective at the latents, after its backward pass.
+
+    Nothing for a model without an encoder, nor for a compiled one, which keeps no gradient within itself.
+    """
+    gradient = None if predictions.latents is None else predictions.latents.grad
+    return {} if gradient is None else {"latent_grad_sd": gradient.std()}

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn, optim
 
 from mfcc_wavenet.config.training_settings import OptimSettings
@@ -118,6 +118,11 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, finite: B
         mean.lerp_(parameter, fraction)
     for kept, buffer in zip(average.buffers(), model.buffers()):
         kept.copy_(torch.where(finite, buffer, kept))
+
+
+def count_bad_steps(count: Int[Tensor, ""], finite: Bool[Tensor, ""], most: int) -> Int[Tensor, ""]:
+    """Those in a row that were not finite, after one more step; a count beyond the most stays until it is read."""
+    return torch.where(finite & (count <= most), 0, count + ~finite)
 
 
 def copies(parameters: Iterable[Tensor]) -> list[Tensor]:

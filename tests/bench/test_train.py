@@ -55,7 +55,7 @@ def test_the_profile_tells_products_from_what_is_between_them(tmp_path):
 def test_the_weights_that_count_are_those_of_the_network(name, tmp_path):
     """All matrices of the WaveNet but the embedding."""
     settings = composed(name, tmp_path)
-    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
     with torch.device("meta"):
         wavenet = build_model(settings, geometry, 1).wavenet
     matrices = [
@@ -70,8 +70,8 @@ def test_twice_the_width_is_twice_every_width(tmp_path):
     for name in ("residual_channels", "gate_channels", "skip_channels", "post_channels"):
         assert getattr(two.wavenet, name) == 2 * getattr(one.wavenet, name)
     assert two.upsampling.channels == 2 * one.upsampling.channels
-    assert Geometry.of(one.features, one.upsampling, one.wavenet) == Geometry.of(
-        two.features, two.upsampling, two.wavenet
+    assert Geometry.of(one.features, one.encoder, one.upsampling, one.wavenet) == Geometry.of(
+        two.features, two.encoder, two.upsampling, two.wavenet
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from support.settings import DEMO, ROOT, compose_settings
+from support.settings import DEMO, ROOT, compose_settings, with_companions
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import Command
@@ -53,7 +53,9 @@ def refused(config: dict) -> str:
 def test_plain_settings_parse_to_themselves(override):
     """Through JSON (checkpoints hold such values) and through YAML (a pinned config.yaml does), types included."""
     is_known = override.partition("=")[2] in CORPORA
-    settings = compose_settings(override, f"data.root={DEMO if is_known else f'[{DEMO}/02_tea.flac]'}")
+    settings = compose_settings(
+        *with_companions(override), f"data.root={DEMO if is_known else f'[{DEMO}/02_tea.flac]'}"
+    )
     config = plain(settings)
     assert parse(config) == settings
     assert parse(json.loads(json.dumps(config))) == settings

@@ -209,3 +209,56 @@ def test_held_out_speakers_are_not_for_a_network_that_knows_its_speakers():
     settings = compose_settings("wavenet.speaker_channels=8", "data.split_by=speaker")
     with pytest.raises(UserError, match=r"data\.split_by=speaker holds out speakers.*speaker_channels=8\).*would work"):
         replace(settings, data=replace(settings.data, test=0.1))
+
+
+# ------------------------------------------------------------------------------------- autoencoders
+
+
+@pytest.mark.parametrize(
+    ("mistake", "named"),
+    [
+        ({"channels": 0}, ["encoder.channels is 0", "at least 1"]),
+        ({"kernel_sizes": (3, 4), "strides": (1,)}, ["encoder.strides has 1", "encoder.kernel_sizes 2"]),
+        ({"kernel_sizes": (3, 3), "strides": (1, 0)}, ["encoder.strides is [1, 0]", "from 1 on"]),
+        ({"kernel_sizes": (3, 2), "strides": (1, 3)}, ["encoder.kernel_sizes has 2", "stride 3"]),
+    ],
+)
+def test_encoder(mistake, named):
+    assert all(word in refused("encoder", mistake) for word in named)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "named"),
+    [
+        ({"kind": "vqvae_ema"}, ["bottleneck.kind is vqvae_ema", "none, ae, vae, vqvae, vqvae-ema"]),
+        ({"channels": 0}, ["bottleneck.channels is 0", "at least 1"]),
+        ({"codes": 1}, ["bottleneck.codes is 1", "at least 2"]),
+        ({"codes": 65537}, ["bottleneck.codes is 65537", "at most 65536"]),
+        ({"decay": 1.0}, ["bottleneck.decay is 1.0", "less than 1"]),
+        ({"codes": 100, "memory": 99}, ["bottleneck.codes is 100", "bottleneck.memory is 99"]),
+        ({"kind": "vae"}, ["bottleneck.normalise is true", "bottleneck.kind is vae", "normalise=false"]),
+        ({"kind": "vqvae", "channels": 1}, ["bottleneck.channels is 1", "normalise=false"]),
+    ],
+)
+def test_bottleneck(mistake, named):
+    assert all(word in refused("bottleneck", mistake) for word in named)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["encoder=channels128"], "but bottleneck.kind is none.*bottleneck=vqvae_ema64"),
+        (["bottleneck=ae"], r"bottleneck.kind is ae, but encoder.strides is \[\].*encoder=channels128"),
+        (
+            ["encoder=channels128", "bottleneck=vqvae_ema64", "train.steps=500"],
+            "bottleneck.quantise_from is 500, but train.steps is 500.*would work",
+        ),
+    ],
+)
+def test_encoder_and_bottleneck_come_together_and_are_used(overrides, words):
+    with pytest.raises(UserError, match=words):
+        compose_settings(*overrides)
+
+
+def test_a_divergence_that_weighs_at_once_is_no_mistake():
+    compose_settings("encoder=channels128", "bottleneck=vae", "bottleneck.anneal_steps=0", "train.steps=10")

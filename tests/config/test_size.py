@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from support.architectures import FEATURES, SPEAKERS, architectures, examples, random_type_checks
+from support.architectures import FEATURES, SPEAKERS, architectures, autoencoders, examples, random_type_checks
 from support.settings import ROOT, compose_settings
 
 from mfcc_wavenet.config.errors import UserError
@@ -19,11 +19,14 @@ DEFAULTS = compose_settings()
 
 
 @random_type_checks
-@examples(40)
-@given(architecture=architectures(speaker_channels=(0, 3), predictions=("none", "lpc")))
+@examples(60)
+@given(architecture=architectures(speaker_channels=(0, 3), predictions=("none", "lpc")) | autoencoders())
 def test_weights_are_counted_as_the_model_has_them(architecture):
-    settings = replace(DEFAULTS, features=FEATURES, upsampling=architecture.upsampling, wavenet=architecture.wavenet)
-    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    settings = replace(
+        DEFAULTS, features=FEATURES, upsampling=architecture.upsampling, wavenet=architecture.wavenet,
+        encoder=architecture.encoder, bottleneck=architecture.bottleneck or DEFAULTS.bottleneck,
+    )  # fmt: skip
+    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
     model = build_model(settings, geometry, len(SPEAKERS))
     assert count_weights(settings, len(SPEAKERS)) == sum(parameter.numel() for parameter in model.parameters())
 
@@ -31,7 +34,7 @@ def test_weights_are_counted_as_the_model_has_them(architecture):
 def test_a_longer_window_takes_more():
     """a39d's 64 windows of 5,000 samples want a large GPU."""
     settings = compose_settings("experiment=a39d", "data.root=folder")
-    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
     assert 30e9 < training_bytes(settings, geometry) < 80e9
     longer = replace(settings, window=replace(settings.window, samples=10_000))
     assert training_bytes(longer, geometry) > 1.5 * training_bytes(settings, geometry)
@@ -61,7 +64,7 @@ def test_a_step_takes_what_was_reckoned_and_less_than_twice_that():
 def test_parts_and_processes_take_less():
     """Both together about as little as that many fewer windows; the logits of all parts are kept."""
     settings = compose_settings("experiment=a39d", "data.root=folder")
-    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
     whole = training_bytes(settings, geometry)
     eighth = training_bytes(replace(settings, window=replace(settings.window, batch_size=8)), geometry)
     assert training_bytes(settings, geometry, processes=8) == eighth

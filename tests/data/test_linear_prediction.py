@@ -60,7 +60,7 @@ def utterance(settings: Settings, path) -> tuple[LinearPrediction, np.ndarray, n
 
 def predicted_codes(settings: Settings, prediction: LinearPrediction, frames, codes) -> np.ndarray:
     """p_t of every sample."""
-    geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
     past = np.concatenate([np.full(prediction.order, mulaw.silence(256)), codes[:-1]])
     nearest = np.clip(geometry.nearest_frame(np.arange(len(codes))), 0, len(frames) - 1)
     return prediction.codes(past, prediction.coefficients(frames), nearest)

@@ -29,7 +29,7 @@ from support.settings import compose_settings
 import numpy as np
 memory = lambda name: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
 settings = compose_settings("window.batch_size=64")
-geometry = Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
 statistics = Statistics(np.zeros(39, np.float32), np.ones(39, np.float32))
 before, started = memory("VmRSS"), time.perf_counter()
 corpus = Corpus(Path(sys.argv[1]))

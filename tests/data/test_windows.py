@@ -64,7 +64,7 @@ def once(lengths: tuple[int, ...]) -> dict[tuple[int, int], int]:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    tensors = ("codes", "frames", "offsets", "speakers", "mask")
+    tensors = ("codes", "frames", "latents", "inside", "offsets", "speakers", "mask")
     return one.after == other.after and all(torch.equal(getattr(one, n), getattr(other, n)) for n in tensors)
 
 
@@ -97,6 +97,9 @@ def test_a_window_holds_its_own_utterance_and_silence(architecture, window, seed
             first = some.geometry.window_frame_span((start, start + window.samples))[0]
             nearest = np.clip(np.arange(first, first + batch.frames.shape[1]), 0, len(frames) - 1)
             np.testing.assert_array_equal(batch.frames[row], frames[nearest])
+            places = first + np.arange(batch.latents.shape[1])  # without an encoder, latents are the frames
+            assert batch.inside[row].tolist() == ((places >= 0) & (places < len(frames))).tolist()
+            assert (first + batch.latents[row]).tolist() == nearest.tolist()
 
 
 def test_the_pieces_of_an_utterance_are_the_utterance():

@@ -108,7 +108,9 @@ def test_a_stream_is_the_whole_at_any_front_end(overrides):
     audio = read_audio(DEMO / "02_tea.flac", front_end.sample_rate, front_end.hop_length)
     audio = audio[6000 : 6000 + 11 * front_end.hop_length]
     frames = features(audio, front_end)
-    model = build_model(settings, Geometry.of(front_end, settings.upsampling, settings.wavenet), speakers=1)
+    model = build_model(
+        settings, Geometry.of(front_end, settings.encoder, settings.upsampling, settings.wavenet), speakers=1
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= 2

@@ -15,14 +15,16 @@ NEW_IN_5 = {
     "data": ("corpus", "subsets", "workers", "valid", "test", "split_by", "split_seed"),
     "train": ("validate_interval", "validate_samples", "patience"),
 }
-NEW_IN_6 = {"wavenet": ("preemphasis",)}
+NEW_IN_6 = {"wavenet": ("preemphasis",), "encoder": (), "bottleneck": ()}  # (): all of the group
 
 
 def without(content: dict, settings: dict[str, tuple[str, ...]]) -> None:
-    """Removes those of each group, which the format before did not have."""
+    """Removes those of each group, and the groups, which the format before did not have."""
     for group, names in settings.items():
-        for name in names:
+        for name in names or content["settings"][group].copy():
             del content["settings"][group][name]
+        if not content["settings"][group]:
+            del content["settings"][group]
 
 
 def test_the_pinned_checkpoint_of_format_1_loads():
@@ -86,16 +88,6 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
     assert loaded.model().upsampling.frame_mean.shape == mean.shape
 
 
-def test_a_checkpoint_of_format_5_loads(tmp_path):
-    """What is since a setting was done as by default."""
-    path = tmp_path / "checkpoint.pt"
-    save(path, checkpoint())
-    content = content_of(path) | {"format": f"{MARK} 5"}
-    without(content, NEW_IN_6)
-    torch.save(content, path)
-    assert load(path).settings == checkpoint().settings
-
-
 def test_a_checkpoint_of_format_4_loads(tmp_path):
     """It held nothing out, had its corpus in its training state, and knew no temperature."""
     path = tmp_path / "checkpoint.pt"
@@ -112,6 +104,16 @@ def test_a_checkpoint_of_format_4_loads(tmp_path):
         loaded = load(path)
         assert loaded.settings == checkpoint().settings and loaded.corpus == ("abc" if training else None)
         assert loaded.temperature == 0
+
+
+def test_a_checkpoint_of_format_5_loads(tmp_path):
+    """It knew neither encoder nor bottleneck, and no pre-emphasis."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    content = content_of(path) | {"format": f"{MARK} 5"}
+    without(content, NEW_IN_6)
+    torch.save(content, path)
+    assert load(path).settings == checkpoint().settings
 
 
 @pytest.mark.parametrize("temperature", [-1.0, float("nan"), "hot", None])

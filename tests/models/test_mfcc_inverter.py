@@ -19,8 +19,8 @@ from support.architectures import (
 
 from mfcc_wavenet.config.settings import WindowSettings
 from mfcc_wavenet.data.batch import Batch, Position
-from mfcc_wavenet.models.base import Predictions
-from mfcc_wavenet.models.mfcc_inverter import MfccInverter, jitter
+from mfcc_wavenet.models.base import Predictions, jitter
+from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 
 pytestmark = random_type_checks
 

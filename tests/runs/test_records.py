@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf.errors import OmegaConfBaseException
-from support.settings import DEMO, ROOT, SMALL, compose_command, compose_settings
+from support.settings import DEMO, GROUPS, ROOT, SMALL, compose_command, compose_settings, with_companions
 
 from mfcc_wavenet import modes
 from mfcc_wavenet.config import experiments
@@ -34,7 +34,7 @@ RECORDS = sorted(path.parent for path in EXPERIMENTS.glob("*/results.json"))
 
 def geometry(settings: Settings) -> Geometry:
     """What is built first; it refuses what contradicts itself."""
-    return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    return Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
 
 
 def pin(run: Path, composed: Settings | None, directory: Path, weights: str) -> None:
@@ -47,14 +47,14 @@ def pin(run: Path, composed: Settings | None, directory: Path, weights: str) -> 
 @pytest.mark.parametrize("override", EVERY)
 def test_every_option_and_every_experiment_composes(override):
     """And holds together: its network could be built and its windows cut."""
-    built = geometry(compose_settings(override, f"data.root={DEMO}"))
+    built = geometry(compose_settings(*with_companions(override), f"data.root={DEMO}"))
     assert built.receptive_field > 1
 
 
 def test_there_is_an_option_of_every_group():
     """Otherwise the test above would pass on nothing."""
     groups = {option.partition("=")[0] for option in OPTIONS}
-    assert groups == {"data", "features", "upsampling", "wavenet", "window", "optim", "train", "tracking"}
+    assert groups == set(GROUPS)
     assert {"baseline", "a39d"} <= set(experiments.names())
 
 

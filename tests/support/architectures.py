@@ -14,6 +14,7 @@ import soundfile
 import torch
 from hypothesis import settings
 
+from mfcc_wavenet.config.autoencoder_settings import BottleneckSettings, EncoderSettings
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import (
     CLASSES,
@@ -28,6 +29,8 @@ from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.sources import PACKAGE
 from mfcc_wavenet.data.windows import Windows
+from mfcc_wavenet.models.autoencoder import AutoEncoder
+from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.mfcc_inverter import MfccInverter
 from support.corpora import data_settings
 
@@ -42,6 +45,11 @@ FEATURES = FeatureSettings(
     delta_width=3,
     backend="librosa",
 )
+NO_ENCODER = EncoderSettings(channels=1, kernel_sizes=(), strides=())
+BOTTLENECK = BottleneckSettings(
+    kind="vqvae-ema", channels=3, codes=4, commitment=0.25, decay=0.9, normalise=True, quantise_from=0, memory=40,
+    revive_below=0.1, revive_interval=3, revive_until=100, free_bits=2.0, anneal_steps=10, norm_weight=0.1,
+)  # fmt: skip
 PLAIN = {"prediction": "none", "prediction_order": 16, "classes": "codes", "preemphasis": 0.0}
 DRAWN = {"frame_gain": 1.0, "frame_whitening": False}  # weights at frame rate as torch draws them
 FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
@@ -69,16 +77,28 @@ class Architecture:
     wavenet: WavenetSettings
     window: WindowSettings
     dilations: tuple[int, ...] | None = None  # instead of the doubling ones that the settings give
+    encoder: EncoderSettings = NO_ENCODER
+    bottleneck: BottleneckSettings | None = None
 
     @property
     def geometry(self) -> Geometry:
-        geometry = Geometry.of(FEATURES, self.upsampling, self.wavenet)
+        geometry = Geometry.of(FEATURES, self.encoder, self.upsampling, self.wavenet)
         return geometry if self.dilations is None else replace(geometry, dilations=self.dilations)
 
-    def model(self, seed: int = 0) -> MfccInverter:
-        """The network with weights far larger than a trainer would draw: what it sees, it reacts to."""
+    def model(self, seed: int = 0) -> Model:
+        """The network with weights far larger than a trainer would draw: what it sees, it reacts to.
+
+        A codebook is drawn, too.
+        """
         torch.manual_seed(seed)
-        model = MfccInverter(self.geometry, self.upsampling, self.wavenet, FEATURES.channels, len(SPEAKERS))
+        decoder = (self.upsampling, self.wavenet, FEATURES.channels, len(SPEAKERS))
+        if self.bottleneck is None:
+            model = MfccInverter(self.geometry, *decoder)
+        else:
+            model = AutoEncoder(self.geometry, self.encoder, self.bottleneck, *decoder, seed)
+            if self.bottleneck.has_codes:
+                torch.nn.init.normal_(model.bottleneck.codebook.weight)
+                model.bottleneck.ready.fill_(True)
         model.wavenet.logits.reset_parameters()  # of which those of differences would begin as zeros
         if model.upsampling.frame_mean is not None:
             model.upsampling.frame_mean.normal_()
@@ -93,6 +113,15 @@ ARCHITECTURE = Architecture(
     UpsamplingSettings((8,), 3, strides=(4, 4), kernel_sizes=(4, 9), channels=6, jitter=0.5, **DRAWN),
     WavenetSettings(6, 8, 8, 16, 16, blocks=2, layers_per_block=3, kernel_size=2, speaker_channels=2, **PLAIN),
     WindowSettings(samples=20, batch_size=3),
+)
+
+
+# The same with an encoder: a latent every 32 samples from 8 frames around it.
+AUTOENCODER = replace(
+    ARCHITECTURE,
+    encoder=EncoderSettings(channels=8, kernel_sizes=(3, 4, 1), strides=(1, 2, 1)),
+    bottleneck=BOTTLENECK,
+    upsampling=replace(ARCHITECTURE.upsampling, strides=(4, 8), kernel_sizes=(8, 16)),
 )
 
 
@@ -135,6 +164,26 @@ def architectures(
     return Architecture(upsampling, wavenet, window, draw(st.none() | uneven))
 
 
+@st.composite
+def autoencoders(draw, kinds=("ae", "vae", "vqvae", "vqvae-ema")) -> Architecture:
+    """With up to three layers and a latent every one to four frames."""
+    architecture = draw(architectures())
+    strides = draw(st.sampled_from([(1,), (2,), (1, 2), (2, 1, 2), (1, 3)]))
+    encoder = EncoderSettings(
+        draw(st.integers(5, 7)), tuple(stride + draw(st.integers(0, 3)) for stride in strides), strides
+    )
+    kind = draw(st.sampled_from(kinds))
+    normalise = kind.startswith("vq") and draw(st.booleans())
+    bottleneck = replace(BOTTLENECK, kind=kind, channels=draw(st.integers(2, 4)), normalise=normalise)
+    upsampling = architecture.upsampling
+    factors = [*(stride for stride in strides if stride > 1), *upsampling.strides]
+    upsampling = replace(
+        upsampling, strides=tuple(factors), frame_whitening=False,
+        kernel_sizes=tuple(factor + draw(st.integers(0, 9)) for factor in factors),
+    )  # fmt: skip
+    return replace(architecture, upsampling=upsampling, encoder=encoder, bottleneck=bottleneck)
+
+
 @cache
 def corpus(quantization_channels: int = 300, lengths: tuple[int, ...] = LENGTHS) -> Corpus:
     """Utterances of so many samples, cut from the demonstration corpus, the speakers taking turns."""
@@ -164,7 +213,7 @@ def linear_predictor(architecture: Architecture, lengths: tuple[int, ...] = LENG
 
 @torch.no_grad()
 def whole_utterance(
-    model: MfccInverter,
+    model: Model,
     codes: np.ndarray,
     frames: np.ndarray,
     speaker: int,
@@ -172,23 +221,24 @@ def whole_utterance(
 ) -> torch.Tensor:
     """Logits (N, Q) of every sample of an utterance, with no windows and no cache: the definition.
 
-    codes: (N,), of which the last is not looked at; frames: (F, K), normalised. Both go on beyond
-    their ends as they are defined to: silence before the first sample, the edge frames for ever.
+    codes: (N,), of which the last is not looked at; frames: (F, K), normalised. Codes and latents go on beyond
+    their ends as they are defined to: silence before the first sample, the edge latents for ever.
     """
     unpadded = frames
     geometry = model.geometry
     before = np.full(geometry.receptive_field, silence(model.wavenet.embedding.num_embeddings))
     past = torch.from_numpy(np.concatenate([before, codes[:-1]]).astype(np.int64))[None]
     more = geometry.receptive_field + 40  # frames: more than any of these networks reaches beyond an end
-    frames = torch.from_numpy(np.pad(frames, ((more, more), (0, 0)), mode="edge"))[None]
-    first = 1 - geometry.receptive_field  # the position that reads the first of these codes: the one after it
-    offset = first - geometry.upsampled_span((-more, frames.shape[1] - more))[0]
     dtype = next(model.parameters()).dtype
+    latents = model.encode(torch.from_numpy(frames)[None].to(dtype))[0].numpy()
+    latents = torch.from_numpy(np.pad(latents, ((more, more), (0, 0)), mode="edge"))[None]
+    first = 1 - geometry.receptive_field  # the position that reads the first of these codes: the one after it
+    offset = first - geometry.upsampled_span((-more, latents.shape[1] - more))[0]
     predicted = None
     if linear_prediction:
         time = np.arange(first, len(codes))
         predicted = torch.from_numpy(linear_predictions(linear_prediction, geometry, codes, unpadded, time))[None]
-    return model(past, frames.to(dtype), torch.tensor([offset]), torch.tensor([speaker]), predicted)[0]
+    return model(past, latents, torch.tensor([offset]), torch.tensor([speaker]), predicted)[0]
 
 
 def linear_predictions(

@@ -9,11 +9,13 @@ import torch
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.data.mfcc import features
 from mfcc_wavenet.data.statistics import Statistics
 from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.models.checkpoint import Checkpoint, load
 from support.settings import SMALL, compose_settings
+from support.sounds import SENTENCES
 
 SETTINGS = compose_settings(*SMALL)
 
@@ -34,7 +36,9 @@ def checkpoint(seed: int = 0, training: bool = True) -> Checkpoint:
 
 
 def built(settings: Settings) -> Model:
-    return build_model(settings, Geometry.of(settings.features, settings.upsampling, settings.wavenet), speakers=2)
+    return build_model(
+        settings, Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet), speakers=2
+    )
 
 
 def refused(path: Path) -> str:
@@ -47,3 +51,24 @@ def refused(path: Path) -> str:
 
 def content_of(path: Path) -> dict:
     return torch.load(path, weights_only=True)
+
+
+def autoencoder(*overrides: str, seed: int = 0) -> Checkpoint:
+    """Of an autoencoder that is not trained, but reacts to what it sees, and whose codes are latents of speech."""
+    settings = compose_settings(
+        *SMALL, "encoder=channels128", "encoder.channels=12", "upsampling=units", "upsampling.channels=8",
+        "upsampling.frame_channels=[16]", "bottleneck=vqvae_ema64", "bottleneck.channels=8", "bottleneck.codes=16",
+        "wavenet.speaker_channels=4", *overrides,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    model, frames = built(settings), features(SENTENCES[0], settings.features)
+    statistics = Statistics(frames.mean(1), frames.std(1))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 2
+        if settings.bottleneck.has_codes:
+            (latents,) = model.encode(torch.from_numpy(statistics.normalise(frames).T)[None])
+            chosen = np.linspace(10, len(latents) - 10, settings.bottleneck.codes).astype(int)
+            model.bottleneck.codebook.weight.copy_(latents[chosen])
+            model.bottleneck.ready.fill_(True)
+    return Checkpoint(settings, ("bob", "ann"), statistics, model.state_dict(), None)

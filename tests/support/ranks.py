@@ -26,7 +26,7 @@ from mfcc_wavenet.training import cost
 from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.distributed import ALONE, Ranks, joined
 from support.corpora import folder_of
-from support.settings import DEMO, SMALL, compose_settings
+from support.settings import DEMO, OF_UNITS, SMALL, compose_settings
 from support.training import CopiedAtStep, copied
 
 STEPS, HALF = 12, 7  # in epochs of three batches, the last of which has one window, for one process alone
@@ -34,6 +34,10 @@ WARM = Sampling(0.8)
 FEW = ("data.seconds=0.075", "window.samples=150", "window.batch_size=4", "train.sample_utterances=0")
 FEW += ("optim.warmup_steps=0", "optim.learning_rate=0.01", "train.threads=1")
 FEW += ("optim.clip_grad_norm=0.5", "optim.ema_decay=0.9", "train.device=cpu")
+# Quantised after the fourth step, with codes revived after the sixth.
+UNITS = (*OF_UNITS, "bottleneck=vqvae_ema64", "encoder.channels=8", "bottleneck.channels=4", "bottleneck.codes=3")
+UNITS += ("bottleneck.quantise_from=4", "bottleneck.memory=16", "bottleneck.revive_below=0.9", "bottleneck.decay=0.9")
+UNITS += ("bottleneck.revive_interval=6",)
 
 # Of three utterances, of which two are held out.
 VALIDATED = ("data.seconds=null", "data.valid=0.4", "data.split_seed=5", "train.validate_interval=5")
@@ -78,6 +82,9 @@ def main(folder: Path) -> None:
         whitening = train(folder, "whitened", ranks, "upsampling.frame_whitening=true", steps=1)
         weights = whitening.model.state_dict().values()
         found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in weights))
+        quantised = train(folder, "units", ranks, *UNITS, steps=9)
+        state = [tensor.double().flatten() for tensor in quantised.model.bottleneck.state_dict().values()]
+        found["units"] = ranks.gather(torch.cat(state).tolist())
         jitter = "upsampling.jitter=0.3"
         train(folder, "whole", ranks, jitter, copied_at=HALF)
         train(folder, "resumed", ranks, jitter, start=copied(folder / "whole"))

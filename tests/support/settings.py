@@ -31,6 +31,17 @@ SMALL = (
     "tracking.mode=disabled",
 )
 
+OF_UNITS = ("encoder=channels128", "bottleneck=ae", "upsampling=units")  # latents at 50 Hz
+
+
+def with_companions(option: str) -> list[str]:
+    """An option of a config group, and before it those without which it would contradict the ones by default."""
+    group, _, name = option.partition("=")
+    if name == "none" or not (group in ("encoder", "bottleneck") or name in ("staged5444", "units")):
+        return [option]
+    longer = ["upsampling.strides=[32,20]", "upsampling.kernel_sizes=[64,40]"] if name.endswith("25hz") else []
+    return [*(one for one in OF_UNITS if not one.startswith(f"{group}=")), option, *longer]
+
 
 def compose_settings(*overrides: str) -> Settings:
     """What `python run.py OVERRIDES` would train with."""

@@ -79,7 +79,7 @@ def composed(*arguments: str) -> tuple[Settings, dict]:
 
 def build(settings: Settings) -> Geometry:
     """What a run builds first, and what refuses contradictory settings."""
-    return Geometry.of(settings.features, settings.upsampling, settings.wavenet)
+    return Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
 
 
 def test_there_are_the_five():

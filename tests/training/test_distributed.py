@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.ranks import VALIDATED, WARM, train
+from support.ranks import UNITS, VALIDATED, WARM, train
 from support.settings import ROOT, SMALL
 
 from mfcc_wavenet.config.errors import UserError
@@ -39,7 +39,7 @@ def together(tmp_path_factory) -> Path:
     command = [*TORCHRUN, "-m", "support.ranks", str(folder)]
     done = subprocess.run(command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("teacher-forced") == 8, done.stdout  # each of the runs is shown once
+    assert done.stdout.count("teacher-forced") == 9, done.stdout  # each of the runs is shown once
     threads = torch.get_num_threads()
     train(folder, "one", ALONE)
     torch.set_num_threads(threads)
@@ -82,6 +82,18 @@ def test_processes_go_on_with_the_same_weights_after_looking_at_their_windows(to
     """Each has whitened other frames."""
     one, other = json.loads((together / "found.json").read_text())["whitened"]
     assert one == other
+
+
+def test_processes_have_the_same_codebook(together):
+    """To the last bit, counts, sums and memory included, although each has seen other windows; and that of one."""
+    found = json.loads((together / "found.json").read_text())["units"]
+    assert found[0] == found[1]
+    threads = torch.get_num_threads()
+    train(together, "units alone", ALONE, *UNITS, steps=9)
+    torch.set_num_threads(threads)
+    expected, both = weights(together, "units alone"), weights(together, "units")
+    for name in ("codebook.weight", "counts", "sums"):
+        torch.testing.assert_close(both[f"bottleneck.{name}"], expected[f"bottleneck.{name}"], **TOLERANCE)
 
 
 def test_as_many_processes_resume_bit_for_bit(together):

@@ -7,7 +7,7 @@ processor is looked at instead, and those that would have to wait for the values
 import pytest
 import torch
 from support.compiled import waits as waits_on_gpu
-from torch.utils._python_dispatch import TorchDispatchMode
+from support.waiting import Waiting, waits
 
 from mfcc_wavenet.data.batch import Position
 from mfcc_wavenet.training.chassis import Chassis
@@ -24,40 +24,6 @@ needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 # Everything that a step can do: jitter, averaging, clipping, speakers, and the gradients that a row shows.
 ALL = ("upsampling.jitter=0.2", "optim.ema_decay=0.9", "optim.clip_grad_norm=1", "train.log_interval=2")
 ALL += ("wavenet.speaker_channels=2", "window.batch_size=2")
-
-WAITS = {  # operations whose result, or its shape, the processor has to know
-    "aten::_local_scalar_dense",  # item(), tolist() of one value, bool() and float()
-    "aten::is_nonzero",
-    "aten::equal",
-    "aten::nonzero",
-    "aten::masked_select",
-    "aten::_unique2",
-    "aten::unique_dim",
-}
-
-
-class Waiting(TorchDispatchMode):
-    """Notes the operations that would wait."""
-
-    def __init__(self):
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.name().partition(".")[0]
-        indices = args[1] if name in ("aten::index", "aten::index_put", "aten::index_put_") else ()
-        if name in WAITS or any(index is not None and index.dtype == torch.bool for index in indices):
-            self.found.append(name)
-        return function(*args, **(kwargs or {}))
-
-
-def waits(chassis: Chassis, steps: int) -> list[str]:
-    batches = chassis._batches(Position())
-    next(batches)  # starting to load asks for a random seed, on the processor
-    with Waiting() as waiting:
-        for _ in range(steps):
-            chassis.training_step(batches)
-    return waiting.found
 
 
 @pytest.mark.parametrize("mode", ON_A_CPU)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.generation.float32 import float32_products
 from mfcc_wavenet.generation.gpu.weights import FLOAT4, Weights, pack_weights
-from mfcc_wavenet.models.float32 import float32_products
 from mfcc_wavenet.models.wavenet import WaveNet
 
 SOURCE = Path(__file__).with_suffix(".cu")

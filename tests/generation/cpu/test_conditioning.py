@@ -21,7 +21,7 @@ def frames_at(architecture: Architecture, samples: Span) -> np.ndarray:
     return np.stack(
         [
             np.random.default_rng(frame + 1000).standard_normal(coefficients, np.float32)
-            for frame in range(*architecture.geometry.frame_span(samples))
+            for frame in range(*architecture.geometry.latent_span(samples))
         ]
     )
 
@@ -31,7 +31,7 @@ def frames_at(architecture: Architecture, samples: Span) -> np.ndarray:
 def test_it_is_the_conditioning_of_the_model(architecture, samples, speaker):
     model, frames = architecture.model(), frames_at(architecture, samples)
     geometry = model.geometry
-    offset = samples[0] - geometry.upsampled_span(geometry.frame_span(samples))[0]
+    offset = samples[0] - geometry.upsampled_span(geometry.latent_span(samples))[0]
     with torch.no_grad():
         (expected,) = model.conditioning(
             torch.from_numpy(frames)[None], torch.tensor([offset]), samples[1] - samples[0], torch.tensor([speaker])

@@ -88,7 +88,7 @@ def emulated(architecture: Architecture, batch: list[int], sampling: Sampling, b
 
 def _conditioning(conditioner: Conditioner, some, utterance: int, span: tuple[int, int]) -> np.ndarray:
     frames = some.frames(utterance)
-    start, stop = conditioner.geometry.frame_span(span)
+    start, stop = conditioner.geometry.latent_span(span)
     return conditioner(frames[np.arange(start, stop).clip(0, len(frames) - 1)], some.speaker_index[utterance], span)
 
 

@@ -1,0 +1,1 @@
+"""Units of utterances: as files, from audio and MFCCs, and back to audio."""

@@ -1,0 +1,141 @@
+"""Training an autoencoder: its codebook resumes, is skipped and averaged as weights are, and serves generation."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from support.settings import OF_UNITS
+from support.training import assert_equal, trained_to_zero
+from support.waiting import waits
+
+from mfcc_wavenet.data.batch import Position
+from mfcc_wavenet.models import checkpoint as checkpoints
+from mfcc_wavenet.training.chassis import Chassis
+
+# 0.2 s have 11 latents. They are quantised after the sixth step, and codes are revived after each fourth.
+UNITS = (*OF_UNITS, "bottleneck=vqvae_ema64", "encoder.channels=8", "bottleneck.channels=4", "bottleneck.codes=4")
+UNITS += ("bottleneck.memory=40", "bottleneck.quantise_from=6", "bottleneck.revive_interval=4", "bottleneck.decay=0.9")
+UNITS += ("bottleneck.revive_below=0.9", "window.batch_size=2", "train.sample_utterances=0", "train.sample_interval=0")
+STATEFUL = ("optim.optimizer=muon", "upsampling.jitter=0.2", "optim.ema_decay=0.9")
+
+
+def stepped(chassis: Chassis, last: int) -> Chassis:
+    """Trained up to that step."""
+    batches = chassis._batches(chassis.position)
+    while chassis.step < last:
+        chassis.training_step(batches)
+    return chassis
+
+
+def state(chassis: Chassis) -> list:
+    """All that training is made of."""
+    moments = chassis.optimizer.state_dict()["state"].values()
+    models = [chassis.model.state_dict(), chassis.averaged.state_dict()]
+    return [tensor for values in (*models, *moments) for tensor in values.values()] + [torch.get_rng_state()]
+
+
+@pytest.mark.parametrize("kind", ["vqvae-ema", "vqvae"])
+def test_resumed_before_at_and_after_the_codebook_is_uninterrupted(small, tmp_path, kind):
+    """Weights, codes, their counts and sums, memory and averages, bit for bit; codes were revived in between."""
+    settings = small(*UNITS, *STATEFUL, f"bottleneck.kind={kind}", "train.steps=20")
+    whole = Chassis(settings, tmp_path / "whole")
+    checkpoints_at = {}
+    for step in (5, 6, 9):
+        stepped(whole, step).save()
+        checkpoints_at[step] = checkpoints.load(whole.checkpoint_path)
+    expected = state(stepped(whole, 14))
+    replaced = {step: one.training["weights"]["bottleneck.replaced"] for step, one in checkpoints_at.items()}
+    assert not replaced[5].any() and replaced[6].tolist() == [1] * 4 and replaced[9].sum() > 4
+    for step, checkpoint in checkpoints_at.items():
+        resumed = Chassis(settings, tmp_path / "resumed", checkpoint)
+        assert resumed.step == step and bool(resumed.model.bottleneck.ready) == (step >= 6)
+        assert_equal(state(stepped(resumed, 14)), expected)
+
+
+def test_a_skipped_step_moves_no_code(small, tmp_path):
+    """Nothing of the model or its average, memory included; at the step at which codes are revived, too."""
+    chassis = Chassis(small(*UNITS, "optim.ema_decay=0.9"), tmp_path)
+    batches = chassis._batches(Position())
+    for _ in range(7):
+        chassis.training_step(batches)
+    good = next(batches)
+    bad = replace(good, frames=torch.full_like(good.frames, math.nan))
+    assert chassis.model.bottleneck.ready and (chassis.step + 1) % 4 == 0
+    before = [{name: one.clone() for name, one in m.state_dict().items()} for m in (chassis.model, chassis.averaged)]
+    chassis.training_step(iter([bad]))
+    for kept, model in zip(before, (chassis.model, chassis.averaged)):
+        assert all(torch.equal(one, kept[name]) for name, one in model.state_dict().items())
+
+
+def test_averaged_codes_begin_as_codes(small, tmp_path):
+    """Not as an average with what there was before, and they trail the codes from then on."""
+    chassis = Chassis(small(*UNITS, "optim.ema_decay=0.9", "bottleneck.revive_interval=0"), tmp_path)
+    batches = chassis._batches(Position())
+    codes, averaged = (model.bottleneck.codebook.weight for model in (chassis.model, chassis.averaged))
+    for _ in range(6):
+        chassis.training_step(batches)
+    assert chassis.averaged.bottleneck.ready and codes.any() and torch.equal(codes, averaged)
+    before = averaged.clone()
+    chassis.training_step(batches)
+    torch.testing.assert_close(averaged, 0.9 * before + 0.1 * codes)
+    assert not torch.equal(codes, averaged)
+
+
+def test_quantised_from_the_first_step(small, tmp_path):
+    """The codebook is there before it, and neither position nor randomness move; it is begun once."""
+    settings = small(*UNITS, "bottleneck.quantise_from=0", "upsampling.jitter=0.2")
+    chassis = Chassis(settings, tmp_path)
+    before = torch.get_rng_state()
+    chassis.model.before_training(chassis._batches(Position()))
+    assert chassis.model.bottleneck.ready and torch.equal(before, torch.get_rng_state())
+    assert chassis.position == Position()
+    begun = chassis.model.bottleneck.codebook.weight.clone()
+    assert len(begun.unique(dim=0)) == 4
+    chassis.model.before_training(iter([]))
+    assert torch.equal(begun, chassis.model.bottleneck.codebook.weight)
+    stepped(chassis, 1)
+    assert chassis.metrics.read()["penalty"] > 0
+
+
+@pytest.mark.parametrize("kind", ["ae", "vae", "vqvae", "vqvae-ema"])
+def test_a_step_waits_for_nothing(small, tmp_path, kind):
+    """But for where a codebook begins, is looked for or revived, which are a few steps of many."""
+    overrides = (*UNITS, *STATEFUL, f"bottleneck.kind={kind}", f"bottleneck.normalise={kind.startswith('vq')}")
+    chassis = Chassis(small(*overrides, "bottleneck.revive_interval=100", "train.device=cpu"), tmp_path)
+    assert waits(chassis, 5) == []
+    assert bool(waits(chassis, 1)) == kind.startswith("vq")
+    assert waits(chassis, 5) == []
+
+
+KINDS = {
+    "ae": {"penalty"},
+    "vae": {"penalty", "kl", "kl_weight", "free_nats"},
+    "vqvae": {"penalty", "commitment", "codebook_loss", "perplexity", "codes_used", "codes_revived", "code_norm"},
+    "vqvae-ema": {"penalty", "commitment", "perplexity", "codes_used", "codes_revived", "code_norm"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_say_what_the_bottleneck_does(small, tmp_path, kind):
+    overrides = (*UNITS, f"bottleneck.kind={kind}", f"bottleneck.normalise={kind.startswith('vq')}")
+    row = stepped(Chassis(small(*overrides, "train.log_interval=10"), tmp_path), 10).metrics.read()
+    expected = KINDS[kind] | {"objective", "latent_norm", "latent_sd", "latent_grad_sd", "mfcc_grad_sd"}
+    expected |= {f"encoder_zero_{layer}" for layer in range(1, 10)}
+    expected |= {"update_ratio_encoder", "update_ratio_bottleneck", "update_ratio_layers"}
+    assert expected <= row.keys() and not {name for names in KINDS.values() for name in names} - expected & row.keys()
+    assert row["objective"] == pytest.approx(row["loss"] + row["penalty"])
+    assert row["latent_grad_sd"] > 0 and all(0 <= row[f"encoder_zero_{layer}"] <= 1 for layer in range(1, 10))
+    if kind.startswith("vq"):
+        assert 1 <= row["perplexity"] <= 4 and row["penalty"] > 0
+
+
+def test_units_reproduce_what_was_learnt_without_an_error(tmp_path):
+    """From the six units of 0.1 s alone, greedily: every sample, bit for bit."""
+    changes = ("bottleneck.codes=4", "bottleneck.channels=8", "encoder.channels=32", "bottleneck.quantise_from=50")
+    chassis, results = trained_to_zero(tmp_path / "run", *UNITS[:4], *changes, "bottleneck.memory=64")
+    assert results["wrong"] == 0 and results["reproduced"] == results["samples"] == 1600
+    codes = chassis.model.bottleneck.codebook.weight
+    frames = torch.from_numpy(chassis.windows.frames(0))[None]
+    latents = chassis.model.encode(frames)[0]
+    assert len(latents) == 6 and all((latent == codes).all(1).any() for latent in latents)
