@@ -1,4 +1,4 @@
-"""The command line: `python run.py experiment=baseline`, `mode=evaluate`, `generate`, `pin`, `download`."""
+"""The command line: `python run.py experiment=baseline`, `mode=evaluate`, `generate`, `encode`, ..."""
 
 import gc
 import signal
@@ -40,7 +40,7 @@ gc.enable()
 
 CONF = Path(__file__).parent / "conf"
 LEADS = os.environ.get("RANK", "0") == "0"  # process 0 of those that torchrun starts, or the only one
-ONE_PROCESS = ("generate", "pin", "download")  # modes that torchrun is not for
+ONE_PROCESS = (*files.TASKS, "pin", "download")  # modes that torchrun is not for
 
 
 def run(composed: DictConfig) -> None:
@@ -89,7 +89,7 @@ def run(composed: DictConfig) -> None:
         if is_a_run and command.name is None and settings == checkpoint.settings:
             return modes.train(settings, path.parent, choices, command.restart)
         return modes.train(settings, folder, choices, command.restart, modes.as_another_run(checkpoint))
-    if command.mode == "generate":
+    if command.mode in files.TASKS:
         return files.convert(path, modes.with_settings(checkpoint, settings), command)
     output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
     tracked = any(key.partition(".")[0] == "tracking" for key in overridden)

@@ -1,4 +1,4 @@
-"""What run.py can do: train, evaluate, pin and download, each on plain settings; generate is in generation/files.py."""
+"""What run.py can do: train, evaluate, pin and download, each on plain settings; the rest is in generation/files.py."""
 
 import contextlib
 import json

@@ -7,7 +7,7 @@ from typing import Any
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import QUANTIZATION_CHANNELS
 
-MODES = ("train", "evaluate", "generate", "pin", "download")
+MODES = ("train", "evaluate", "generate", "encode", "decode", "pin", "download")
 WEIGHTS = ("float32", "float16", "bfloat16")
 MIN_CLIP_SECONDS = 0.1
 MAX_TEMPERATURE = 1e30  # of sampling, in float32

@@ -16,6 +16,7 @@ class OptimSettings:
 
     optimizer: str  # "adam", "adamw" or "muon"
     learning_rate: float  # the peak; with muon, of everything but the network's matrices
+    encoder_factor: float  # of the rates of an encoder and its bottleneck: over learning_rate
     muon_learning_rate: float  # "muon" alone: the peak of the matrices, which rises and falls with the other
     muon_momentum: float
     betas: tuple[float, float]

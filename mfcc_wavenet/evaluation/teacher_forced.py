@@ -9,7 +9,7 @@ import torch
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.generation.float32 import float32_products
-from mfcc_wavenet.models.base import Model
+from mfcc_wavenet.models.base import Model, Predictions
 
 PASS_WINDOW = 8000  # samples per forward pass of an evaluation; bounds memory, not results
 
@@ -40,12 +40,24 @@ class TeacherForced:
         }
 
 
-class _Pass(NamedTuple):
+class Pass(NamedTuple):
     """What one forward pass found."""
 
     wrong: int  # samples
     log_likelihood: float  # nats, of all its samples together, summed in float64
     margin: float
+
+
+def pass_of(predictions: Predictions) -> Pass:
+    """What these predictions, of one forward pass, come to."""
+    mask = predictions.mask
+    log_probabilities = predictions.pred.transpose(1, 2)[mask].double().log_softmax(-1)  # M, Q
+    target = predictions.target[mask][:, None]
+    of_target = log_probabilities.gather(1, target)[:, 0]
+    of_rival = log_probabilities.scatter(1, target, -torch.inf).max(-1).values
+    # A tie counts as wrong: which code an arg-max takes then is chance.
+    wrong = (of_target <= of_rival).sum().item()
+    return Pass(wrong, of_target.sum().item(), (of_target - of_rival).min().item())
 
 
 @torch.no_grad()
@@ -58,20 +70,13 @@ def teacher_forced(model: Model, windows: Windows, processes: Alone = ALONE) -> 
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    found: dict[int, list[_Pass]] = {}
+    found: dict[int, list[Pass]] = {}
     for utterance in processes.share(windows.corpus.lengths):
         found[utterance] = []
         for batch in windows.whole(utterance, PASS_WINDOW):
             with float32_products(device):
                 predictions = model.run(batch.to(device))
-            mask = predictions.mask
-            log_probabilities = predictions.pred.transpose(1, 2)[mask].double().log_softmax(-1)  # M, Q
-            target = predictions.target[mask][:, None]
-            of_target = log_probabilities.gather(1, target)[:, 0]
-            of_rival = log_probabilities.scatter(1, target, -torch.inf).max(-1).values
-            # A tie counts as wrong: which code an arg-max takes then is chance.
-            wrong = (of_target <= of_rival).sum().item()
-            found[utterance].append(_Pass(wrong, of_target.sum().item(), (of_target - of_rival).min().item()))
+            found[utterance].append(pass_of(predictions))
     model.train(was_training)
     # Summed up in the order of the utterances, so that the result does not depend on who measured which.
     passes = [one for utterance in processes.collect(found).values() for one in utterance]

@@ -12,6 +12,7 @@ import time
 
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.free_running import corpus_windows, reproduced
+from mfcc_wavenet.evaluation.latents import latent_figures
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
 from mfcc_wavenet.models.base import Model
@@ -29,7 +30,7 @@ def certify(model: Model, windows: Windows, measured: TeacherForced, processes: 
 def measure(
     checkpoint: Checkpoint, processes: Alone = ALONE, windows: Windows | None = None
 ) -> dict[str, float | int | None]:
-    """Teacher-forced error and likelihood on a corpus, and how many samples of it the model reproduces.
+    """Teacher-forced error and likelihood on a corpus, how many samples of it the model reproduces, and its latents.
 
     processes: that share the utterances, and of which each gets the same result. windows: of the corpus; None: of the
     training part of that in the checkpoint's settings.
@@ -39,5 +40,6 @@ def measure(
     model = checkpoint.model()
     measured = teacher_forced(model, windows, processes)
     reproduced_samples = certify(model, windows, measured, processes)
+    figures = latent_figures(model, windows, measured.nats, checkpoint.settings.features.sample_rate, processes)
     seconds = round(time.perf_counter() - started, 1)
-    return measured.values() | {"reproduced": reproduced_samples, "evaluation_seconds": seconds}
+    return measured.values() | figures | {"reproduced": reproduced_samples, "evaluation_seconds": seconds}

@@ -133,7 +133,7 @@ class Inverter:
 
     def audio(self, codes: Codes, mfcc: Mfcc, corrections: int) -> Audio:
         """Audio (samples,) of the codes that were generated from these MFCCs, corrected to them that many times."""
-        return correction.corrected(self._decoder()(codes), self._checked(mfcc), self.settings.features, corrections)
+        return correction.corrected(self.decoder()(codes), self._checked(mfcc), self.settings.features, corrections)
 
     def invert_codes(
         self,
@@ -225,7 +225,7 @@ class Inverter:
         codes = self.decode_codes(
             units, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed
         )
-        return [self._decoder()(one) for one in codes] if isinstance(codes, list) else self._decoder()(codes)
+        return [self.decoder()(one) for one in codes] if isinstance(codes, list) else self.decoder()(codes)
 
     def decode_codes(
         self,
@@ -291,7 +291,7 @@ class Inverter:
         arrived = ArrivingFrames(
             self.settings.features, geometry, self.generator.encoder, self._frames, first_needed=latency + 1
         )
-        decoded = self._decoder()
+        decoded = self.decoder()
 
         def generate(end: int) -> Audio:
             (codes,) = state.generate([end], lambda _, span: arrived.latents_of(span))
@@ -345,6 +345,6 @@ class Inverter:
             raise UserError(f"speaker={speaker} is unknown; the model's speakers are {', '.join(self.speakers)}.")
         return 0 if speaker is None else self.speakers.index(speaker)
 
-    def _decoder(self) -> mulaw.Decoder:
+    def decoder(self) -> mulaw.Decoder:
         """Codes to audio, from the beginning."""
         return mulaw.Decoder(self.settings.wavenet.quantization_channels, self.settings.wavenet.preemphasis)

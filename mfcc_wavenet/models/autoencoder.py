@@ -20,6 +20,7 @@ from mfcc_wavenet.models.bottleneck import Ae, Passed, Vae
 from mfcc_wavenet.models.codebook import Vqvae, VqvaeEma
 from mfcc_wavenet.models.encoder import Encoder
 
+WHITENED_LATENTS = 1000  # that are looked at
 BOTTLENECKS = {"ae": Ae, "vae": Vae, "vqvae": Vqvae, "vqvae-ema": VqvaeEma}
 
 
@@ -84,7 +85,16 @@ class AutoEncoder(Model):
 
     @torch.no_grad()
     def before_training(self, batches: Iterator[Batch]) -> None:
-        """Makes the codebook of latents of the first batches, where they are quantised from the first step on."""
+        """Whitens latents by those of the first batches, and makes the codebook of them if it is there from the start.
+
+        Both where the bottleneck asks for it.
+        """
+        if self.bottleneck.whitens:
+            hidden = []
+            while sum(map(len, hidden)) < WHITENED_LATENTS:
+                batch = next(batches)
+                hidden.append(self.encoder(batch.frames)[0][batch.inside])
+            self.bottleneck.whiten(torch.cat(hidden))
         self.bottleneck.before_training(self._passed(batch)[0].kept for batch in batches)
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mfcc_wavenet.config.autoencoder_settings import BottleneckSettings
 
 MAX_LOG_VARIANCE = 10.0  # of a vae's latents, either way
+LEAST_VARIANCE = 1e-3  # as a fraction of the largest: whitening lifts no direction beyond that
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,26 @@ class Bottleneck(nn.Module, ABC):
     @abstractmethod
     def penalty_weights(self, step: int) -> dict[str, float]:
         """Of each penalty in the objective."""
+
+    @property
+    def whitens(self) -> bool:
+        """Whether latents begin white."""
+        return False
+
+    def whiten(self, hidden: Float[Tensor, "N C"]) -> None:
+        """Makes the linear map one to white latents: of mean 0, and as independent of each other as there are causes.
+
+        A deep encoder that is not trained gives all frames almost the same vector, of which normalisation would leave
+        one direction. hidden: examples of what it gives.
+        """
+        examples, weights = hidden.cpu().double(), self.linear.weight.cpu().double()
+        variances, directions = torch.linalg.eigh(examples.T.cov())
+        kept = min(weights.shape)
+        whitening = directions[:, -kept:] / (variances[-kept:] + LEAST_VARIANCE * variances[-1]).sqrt()
+        rotation, _ = torch.linalg.qr(weights[:, :kept])  # of what was drawn
+        weights = rotation @ whitening.T
+        self.linear.weight.copy_(weights)
+        self.linear.bias.copy_(-weights @ examples.mean(0))
 
     def before_training(self, steps: Iterator[dict[str, Tensor]]) -> None:
         """steps: what is kept of training batches, from the first on, made when asked for."""

@@ -81,6 +81,10 @@ class Vqvae(Bottleneck):
 
     # --- the codebook -----------------------------------------------------------------------------
 
+    @property
+    def whitens(self) -> bool:
+        return self.settings.normalise and not self.ready
+
     def before_training(self, steps: Iterator[dict[str, Tensor]]) -> None:
         if self.settings.quantise_from or self.ready:
             return

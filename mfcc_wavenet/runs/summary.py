@@ -13,6 +13,7 @@ def table(folder: Path, commands: dict[str, str]) -> str:
         "wrong": f"{results['wrong']:,} of {results['samples']:,} samples{_part(results)}, teacher-forced",
         "reproduced": f"{reproduction(results)}, free-running from MFCCs alone",
         "nats": f"{results['nats']:.6f} per sample",
+        "latents": _latents(results),
         "valid": _valid(results),
         "worst jump": _jump(results),
         "best pass": _best(folder, results),
@@ -42,6 +43,15 @@ def _best(folder: Path, results: dict) -> str:
     valid = results.get("best_valid_nats")
     measured = f"{results['best_wrong']:,} wrong" if valid is None else f"{valid:.6f} nats on the valid part"
     return f"{measured} after {results['best_step']:,} steps: {folder / BEST}"
+
+
+def _latents(results: dict) -> str:
+    """What the latents of an autoencoder carry, and what the decoder makes of them."""
+    if "latents" not in results:
+        return ""
+    rate, used = f"{results['latents']:,} at {results['latent_rate_hz']:g} Hz", results["units_used"]
+    units = "" if used is None else f", {used:,} codes used, {results['bits_per_second']:.0f} bit/s"
+    return f"{rate}{units}; with those of another place, nats would be {results['gain']:.4f} higher"
 
 
 def _part(results: dict) -> str:

@@ -13,6 +13,7 @@ ITERATIONS = 5
 # Of the polynomial that is iterated: Jordan et al. chose those that lift small singular values fastest.
 A, B, C = 3.4445, -4.7750, 2.0315
 LEAST_NORM = 1e-7  # what a matrix is divided by at the least
+ENCODER_GROUPS = ("encoder", "bottleneck")
 MATRIX_GROUPS = ("layers", "head")  # whose matrices Muon moves; not lookup tables, nor what few frames of a step reach
 
 
@@ -80,6 +81,9 @@ CLASSES = {"adam": optim.Adam, "adamw": optim.AdamW, "muon": Muon}
 def make_optimizer(settings: OptimSettings, groups: dict[str, list[nn.Parameter]]) -> optim.Optimizer:
     """Adam, AdamW or Muon (Kingma and Ba 2015; Loshchilov and Hutter 2019; Jordan et al. 2024) for named parameters."""
     parts = [{"params": parameters, "name": name} for name, parameters in groups.items()]
+    for part in parts:
+        if part["name"] in ENCODER_GROUPS:
+            part["rate_factor"] = settings.encoder_factor
     if settings.optimizer == "muon":
         parts = [part for group in parts for part in _matrices_apart(group, settings)]
     return CLASSES[settings.optimizer](

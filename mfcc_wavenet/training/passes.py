@@ -6,6 +6,7 @@ from mfcc_wavenet.config.files import BEST, CHECKPOINT
 from mfcc_wavenet.data.prepared import splits
 from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.windows import Windows
+from mfcc_wavenet.evaluation.latents import latent_figures
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
 from mfcc_wavenet.evaluation.zero_error import certify
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -92,9 +93,11 @@ def conclude(chassis: "Chassis", report: Report, zero: TeacherForced | None) -> 
 
 def results(chassis: "Chassis", windows: Windows, measured: TeacherForced) -> dict[str, Any]:
     """Of a run, whose last pass was over these windows."""
+    rate = chassis.settings.features.sample_rate
     return {
         "score": score(chassis.history, chassis.corpus.samples),
         **measured.values(),
+        **latent_figures(chassis.evaluated_model, windows, measured.nats, rate, chassis.ranks),
         "reproduced": certify(chassis.evaluated_model, windows, measured, chassis.ranks),
         "split": splits.TRAIN if windows is chassis.windows else splits.VALID,
         "steps": chassis.step,

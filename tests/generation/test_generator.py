@@ -20,6 +20,7 @@ from support.architectures import (
     PLAIN,
     Architecture,
     architectures,
+    autoencoders,
     examples,
     random_type_checks,
     whole_utterance,
@@ -76,20 +77,22 @@ def runs(architecture: Architecture, sampling: Sampling):
     generator = Generator(model)
     for utterance in range(len(LENGTHS)):
         frames, speaker, samples = conditions(architecture, utterance)
-        codes = generator.generate(frames, speaker, samples, sampling)
+        codes = generator.generate(generator.encoder(frames), speaker, samples, sampling)
         assert codes.shape == (samples,)
         yield codes, [whole_utterance(model, codes[: t + 1], frames, speaker)[-1].numpy() for t in range(samples)]
 
 
-@examples(15)
-@given(architecture=architectures(), seed=st.integers(0, 1000))
+@examples(20)
+@given(architecture=architectures() | autoencoders(), seed=st.integers(0, 1000))
 def test_greedy_codes_are_the_most_likely(architecture, seed):
     for codes, logits in runs(architecture, Sampling(seed=seed)):
         assert all(at[code] >= at.max() - ROUNDING for code, at in zip(codes, logits, strict=True))
 
 
-@examples(15)
-@given(architecture=architectures(), seed=st.integers(0, 1000), temperature=st.sampled_from([0.5, 2.0]))
+@examples(20)
+@given(
+    architecture=architectures() | autoencoders(), seed=st.integers(0, 1000), temperature=st.sampled_from([0.5, 2.0])
+)
 def test_sampled_codes_are_the_inverse_transform(architecture, seed, temperature):
     """The seed's next uniform number lies between the cumulative softmax before the code and the one after it.
 

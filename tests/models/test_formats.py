@@ -15,7 +15,12 @@ NEW_IN_5 = {
     "data": ("corpus", "subsets", "workers", "valid", "test", "split_by", "split_seed"),
     "train": ("validate_interval", "validate_samples", "patience"),
 }
-NEW_IN_6 = {"wavenet": ("preemphasis",), "encoder": (), "bottleneck": ()}  # (): all of the group
+NEW_IN_6 = {
+    "wavenet": ("preemphasis",),
+    "optim": ("encoder_factor",),
+    "encoder": (),
+    "bottleneck": (),
+}  # (): all of the group
 
 
 def without(content: dict, settings: dict[str, tuple[str, ...]]) -> None:

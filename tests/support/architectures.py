@@ -218,11 +218,13 @@ def whole_utterance(
     frames: np.ndarray,
     speaker: int,
     linear_prediction: LinearPrediction | None = None,
+    moved: int = 0,
 ) -> torch.Tensor:
     """Logits (N, Q) of every sample of an utterance, with no windows and no cache: the definition.
 
     codes: (N,), of which the last is not looked at; frames: (F, K), normalised. Codes and latents go on beyond
-    their ends as they are defined to: silence before the first sample, the edge latents for ever.
+    their ends as they are defined to: silence before the first sample, the edge latents for ever. moved: latents that
+    each of them stands after its own place, those at the end at the beginning.
     """
     unpadded = frames
     geometry = model.geometry
@@ -231,6 +233,7 @@ def whole_utterance(
     more = geometry.receptive_field + 40  # frames: more than any of these networks reaches beyond an end
     dtype = next(model.parameters()).dtype
     latents = model.encode(torch.from_numpy(frames)[None].to(dtype))[0].numpy()
+    latents = np.roll(latents, moved, axis=0)
     latents = torch.from_numpy(np.pad(latents, ((more, more), (0, 0)), mode="edge"))[None]
     first = 1 - geometry.receptive_field  # the position that reads the first of these codes: the one after it
     offset = first - geometry.upsampled_span((-more, latents.shape[1] - more))[0]

@@ -132,10 +132,24 @@ def test_rows_say_what_the_bottleneck_does(small, tmp_path, kind):
 
 def test_units_reproduce_what_was_learnt_without_an_error(tmp_path):
     """From the six units of 0.1 s alone, greedily: every sample, bit for bit."""
-    changes = ("bottleneck.codes=4", "bottleneck.channels=8", "encoder.channels=32", "bottleneck.quantise_from=50")
-    chassis, results = trained_to_zero(tmp_path / "run", *UNITS[:4], *changes, "bottleneck.memory=64")
+    changes = ("encoder.channels=16", "bottleneck.channels=8", "bottleneck.codes=4", "bottleneck.memory=64")
+    changes += ("bottleneck.quantise_from=50", "window.batch_size=2")
+    chassis, results = trained_to_zero(tmp_path / "run", *OF_UNITS, "bottleneck=vqvae_ema64", *changes)
     assert results["wrong"] == 0 and results["reproduced"] == results["samples"] == 1600
     codes = chassis.model.bottleneck.codebook.weight
     frames = torch.from_numpy(chassis.windows.frames(0))[None]
     latents = chassis.model.encode(frames)[0]
     assert len(latents) == 6 and all((latent == codes).all(1).any() for latent in latents)
+
+
+def test_codes_stay_in_use(small, tmp_path):
+    """On two sentences, while the decoder hardly uses them yet: at the paper's commitment, three codes are left."""
+    overrides = (*UNITS, "data.seconds=5.6", "encoder.channels=32", "bottleneck.channels=8", "bottleneck.codes=16")
+    overrides += ("bottleneck.quantise_from=50", "bottleneck.memory=512", "bottleneck.decay=0.99")
+    overrides += ("bottleneck.revive_interval=0", "window.batch_size=4")
+    perplexity = {}
+    for commitment in (0.0, 0.25):
+        chassis = Chassis(small(*overrides, f"bottleneck.commitment={commitment}"), tmp_path)
+        chassis.model.before_training(chassis._batches(Position()))
+        perplexity[commitment] = stepped(chassis, 170).metrics.read()["perplexity"]
+    assert perplexity[0.0] >= 8 > perplexity[0.25]

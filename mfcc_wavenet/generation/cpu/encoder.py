@@ -63,13 +63,16 @@ class PackedEncoder:
 
         J is EncoderGeometry.latents_of(F).
         """
-        span = self.geometry.frame_span((0, self.geometry.latents_of(len(frames))))
-        return self.encode_span(frames[clamped_indices(span, len(frames))])
+        return self._quantised(self.unquantised(frames))
 
     def encode_span(self, frames: Float[np.ndarray, "F K"]) -> Shaped[np.ndarray, "..."]:
         """The same for the latents of EncoderGeometry.latent_span of these frames, which all are there."""
-        latents = self._mapped(frames)
-        return latents if self.codebook is None else self._distances(latents).argmin(1).astype(UNIT_TYPE)
+        return self._quantised(self._mapped(frames))
+
+    def unquantised(self, frames: Float[np.ndarray, "F K"]) -> Float[np.ndarray, "J D"]:
+        """The latents of an utterance as they are before a codebook."""
+        span = self.geometry.frame_span((0, self.geometry.latents_of(len(frames))))
+        return self._mapped(frames[clamped_indices(span, len(frames))])
 
     def latents(self, transmitted: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "J D"]:
         """What conditions the decoder."""
@@ -80,13 +83,15 @@ class PackedEncoder:
 
         Where it is near 0, another order of sums may choose another unit.
         """
-        span = self.geometry.frame_span((0, self.geometry.latents_of(len(frames))))
-        distances = self._distances(self._mapped(frames[clamped_indices(span, len(frames))]))
+        distances = self._distances(self.unquantised(frames))
         nearest = np.partition(distances, 1, axis=1)[:, :2]
         return float((nearest[:, 1] - nearest[:, 0]).min())
 
+    def _quantised(self, latents: Float[np.ndarray, "L D"]) -> Shaped[np.ndarray, "..."]:
+        return latents if self.codebook is None else self._distances(latents).argmin(1).astype(UNIT_TYPE)
+
     def _mapped(self, frames: Float[np.ndarray, "F K"]) -> Float[np.ndarray, "L D"]:
-        """Latents as they are before a codebook."""
+        """Latents of all spans of frames that are long enough, before a codebook."""
         if not self.layers:
             return frames
         x = frames

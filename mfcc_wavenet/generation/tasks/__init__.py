@@ -1,0 +1,1 @@
+"""What mode=generate, mode=encode and mode=decode do with files: each a task, one input after the other or many."""
