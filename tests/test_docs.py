@@ -169,6 +169,10 @@ def try_bench(clone: SimpleNamespace, name: str, *words: str) -> None:
         code, out, err = call(clone, "mfcc_wavenet.bench.__main__", name, *words, "--workers=1", "--hours=0.005")
         assert code == 0 and json.loads(out.splitlines()[-1])[0]["bytes_per_hour"], err
         return
+    if name == "ceiling":
+        code, out, err = call(clone, "mfcc_wavenet.bench.__main__", name, *words, "--channels=16")
+        assert code == 0 and json.loads(out.splitlines()[-1])[0]["quantization_channels"] == 16, err
+        return
     if "--fit" in words:
         clone.monkeypatch.setattr(fit, "NETWORKS", fit.NETWORKS[:4])
         code, out, err = call(clone, "mfcc_wavenet.bench.__main__", name, *words, "--threads=1", "--seconds=0.05")

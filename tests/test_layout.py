@@ -27,7 +27,7 @@ ALLOWED = {
     "training": ("config", "data", "models", "evaluation", "runs"),
     "sweep": ("config", "runs.history", "runs.plots", "runs.interrupt"),
     "compare": ("config", "data", "models.checkpoint", "evaluation.free_running", "runs.plots", "runs.history"),
-    "bench": ("config", "data", "models", "generation", "training"),
+    "bench": ("config", "data", "models", "generation", "evaluation", "training"),
     "modes": ("config", "data", "models", "generation", "evaluation", "runs", "training"),
     "workspace": ("config", "runs"),
 }

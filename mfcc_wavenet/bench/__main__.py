@@ -1,11 +1,13 @@
-"""`python -m mfcc_wavenet.bench generate`, `train` and `prepare`: a table, then one line of JSON."""
+"""`python -m mfcc_wavenet.bench generate`, `train`, `prepare` and `ceiling`: a table, then one line of JSON."""
 
 import argparse
 import json
 import math
+import tempfile
+from pathlib import Path
 from typing import NoReturn
 
-from mfcc_wavenet.bench import fit, generate, prepare, step_time, train
+from mfcc_wavenet.bench import ceiling, fit, generate, prepare, step_time, train
 from mfcc_wavenet.bench.networks import MEASURED
 from mfcc_wavenet.config.errors import UserError, exit_codes
 
@@ -37,12 +39,16 @@ def _above_0(text: str) -> float:
 
 @exit_codes
 def main() -> None:
-    parser = _Parser(prog="python -m mfcc_wavenet.bench", description="Speed next to what the machine allows.")
+    parser = _Parser(prog="python -m mfcc_wavenet.bench", description="Speed and quality next to what is possible.")
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     benchmarks.add_parser("generate", help="of generation")
     of_preparing = benchmarks.add_parser("prepare", help="of preparing a corpus")
     of_preparing.add_argument("--workers", type=_counts, help="processes (default: 1,2, as far as there are cores)")
     of_preparing.add_argument("--hours", type=_above_0, default=prepare.HOURS, help=f"of audio ({prepare.HOURS})")
+    of_codes = benchmarks.add_parser("ceiling", help="of mu-law codes: the quality that they allow")
+    of_codes.add_argument("root", help="a folder of audio, a file, or a manifest")
+    default = ",".join(map(str, ceiling.CHANNELS))
+    of_codes.add_argument("--channels", type=_counts, help=f"numbers of codes (default: {default})")
     of_training = benchmarks.add_parser("train", help="of training")
     of_training.add_argument("--networks", type=_names, help=f"default: {','.join(MEASURED)}")
     of_training.add_argument(
@@ -59,6 +65,9 @@ def main() -> None:
         rows = generate.benchmark()
     elif given.benchmark == "prepare":
         rows = prepare.benchmark(given.workers, given.hours)
+    elif given.benchmark == "ceiling":
+        with tempfile.TemporaryDirectory() as folder:
+            rows = ceiling.benchmark(given.root, given.channels, Path(folder))
     elif given.fit:
         if given.networks:
             raise UserError("--fit has networks of its own; leave --networks out.")

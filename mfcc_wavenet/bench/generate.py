@@ -28,8 +28,8 @@ HOP_LENGTH, FRAME_CHANNELS = 160, 39
 WIDE = UpsamplingSettings((256,), 3, (160,), (160,), 32, 0.0, 1.0, False)
 STAGED = UpsamplingSettings((), 1, (5, 4, 4, 2), (25, 16, 16, 16), 128, 0.0, 1.0, False)
 NETWORKS = {
-    "baseline_adam": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0, "none", 16, "codes")),
-    "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10, "none", 16, "codes")),
+    "baseline_adam": (WIDE, WavenetSettings(256, 64, 96, 128, 128, 2, 5, 2, 0, "none", 16, "codes", 0.0)),
+    "a39d": (STAGED, WavenetSettings(256, 368, 256, 256, 256, 2, 10, 2, 10, "none", 16, "codes", 0.0)),
 }
 READS = 5e9  # by each core in a measurement of its rate: some tenths of a second
 

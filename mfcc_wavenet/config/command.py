@@ -11,7 +11,6 @@ MODES = ("train", "evaluate", "generate", "encode", "decode", "pin", "download")
 WEIGHTS = ("float32", "float16", "bfloat16")
 MIN_CLIP_SECONDS = 0.1
 MAX_TEMPERATURE = 1e30  # of sampling, in float32
-CORRECTIONS = 4  # of the envelope of what was sampled; more change nothing that is measured
 
 
 @dataclass(frozen=True)
@@ -34,17 +33,6 @@ class Sampling:
         object.__setattr__(self, "top_k", min(int(self.top_k), QUANTIZATION_CHANNELS[-1]))
         object.__setattr__(self, "seed", int(self.seed))
 
-    def corrections(self, given: Any) -> int:
-        """How often the envelope of the audio is corrected to the MFCCs; given: that number, or None.
-
-        None: not at all for the greedy inverse, which is exact or nothing, else CORRECTIONS.
-        """
-        if given is None:
-            return CORRECTIONS if self.temperature else 0
-        if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < 0:
-            raise UserError(f"corrections={given}: it must be a whole number, 0 (none) or more.")
-        return int(given)
-
 
 @dataclass(frozen=True)
 class Command:
@@ -62,7 +50,7 @@ class Command:
     temperature: float | None  # None: the checkpoint's
     top_k: int
     sampling_seed: int
-    corrections: int | None  # of the envelope of what is generated; None: see Sampling.corrections
+    corrections: int | None  # of the envelope of what is generated; None: see generation/correction.py
     device: str  # that generates
     clips: int  # utterances that are generated and measured
     clip_seconds: float  # at most, of each of them

@@ -181,12 +181,17 @@ class WavenetSettings:
     prediction: str  # "none", or "lpc": the network also gets each sample's linear prediction, from MFCCs and the past
     prediction_order: int  # samples that it is a weighted sum of
     classes: str  # whose logits the network computes: "codes", "differences" from the predicted code, or "both", summed
+    preemphasis: float  # of the audio before mu-law, x_t - preemphasis * x_(t-1), which decoding undoes; 0: none
 
     def __post_init__(self):
         if self.quantization_channels not in QUANTIZATION_CHANNELS:
             raise UserError(
                 f"wavenet.quantization_channels is {self.quantization_channels}; it must be "
                 f"{QUANTIZATION_CHANNELS[0]} to {QUANTIZATION_CHANNELS[-1]}."
+            )
+        if self.preemphasis >= 1:
+            raise UserError(
+                f"wavenet.preemphasis is {self.preemphasis}; it must be below 1, or it could not be undone."
             )
         for name in ("residual_channels", "gate_channels", "skip_channels", "post_channels"):
             at_least(1, "wavenet", name, getattr(self, name))

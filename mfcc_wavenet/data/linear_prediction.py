@@ -5,7 +5,8 @@ MFCCs describe a spectral envelope, and an envelope determines the coefficients 
     p_t = sum over k = 1 ... order of a_k x_(t-k)
 
 (Makhoul 1975, "Linear prediction: a tutorial review"). LPCNet (Valin and Skoglund 2019) gives p_t to its network, which
-then need not learn what a filter can compute. Here x is what the codes of the past stand for, and p_t is a code, too.
+then need not learn what a filter can compute. Here x is what the codes of the past stand for, with pre-emphasis if
+there is any, and p_t is a code, too.
 
 Training data, evaluation and the loop over samples compute p_t by the same compiled functions. Each of their sums has
 one order, and a frame's coefficients depend on that frame alone, so that p_t is the same code everywhere.
@@ -30,15 +31,15 @@ class LinearPrediction:
 
     def __init__(self, features: FeatureSettings, wavenet: WavenetSettings, statistics: Statistics):
         self.order = wavenet.prediction_order
-        self.levels = mulaw.decode(np.arange(wavenet.quantization_channels), wavenet.quantization_channels).astype(
-            np.float64
-        )  # (Q,) amplitudes
+        self.levels = mulaw.levels(wavenet.quantization_channels).astype(np.float32).astype(np.float64)  # (Q,)
         self.thresholds = mulaw.thresholds(wavenet.quantization_channels)  # (Q - 1,)
         # The envelope in dB is linear in the normalised MFCCs: slopes @ mfcc + level, both at each bin of the spectrum.
         to_decibels = mfcc_to_envelope(features)
         mean, std = (values[: features.n_mfcc].astype(np.float64) for values in (statistics.mean, statistics.std))
         self.slopes = np.ascontiguousarray((to_decibels * std).T)  # (n_mfcc, bins)
         self.level = to_decibels @ mean - _filter_decibels(features)  # (bins,)
+        if wavenet.preemphasis:
+            self.level += _preemphasis_decibels(features, wavenet.preemphasis)
         self.autocorrelation = _power_to_autocorrelation(features, self.order)  # (bins, order + 1)
 
     @classmethod
@@ -76,6 +77,12 @@ def _filter_decibels(features: FeatureSettings) -> Float64[np.ndarray, " bins"]:
     bins = librosa.fft_frequencies(sr=features.sample_rate, n_fft=features.n_fft)
     centres = librosa.mel_frequencies(features.n_mels + 2, fmax=features.sample_rate / 2)[1:-1]
     return np.interp(bins, centres, 10 * np.log10(filters.sum(axis=1, dtype=np.float64)))
+
+
+def _preemphasis_decibels(features: FeatureSettings, preemphasis: float) -> Float64[np.ndarray, " bins"]:
+    """What y_t = x_t - preemphasis * x_(t-1) does to every bin of the spectrum of x, in dB."""
+    turns = np.arange(features.n_fft // 2 + 1) / features.n_fft
+    return 20 * np.log10(np.abs(1 - preemphasis * np.exp(-2j * np.pi * turns)))
 
 
 def _power_to_autocorrelation(features: FeatureSettings, order: int) -> Float64[np.ndarray, "bins order+1"]:

@@ -50,7 +50,8 @@ def _original(windows: Windows, utterance: int, by_id: dict[str, list[Source]], 
     corpus, features = windows.corpus, settings.features
     for source in by_id.get(corpus.ids[utterance], []):
         audio = read_audio(source.path, features.sample_rate, features.hop_length)[: corpus.lengths[utterance]]
-        if np.array_equal(mulaw.encode(audio, corpus.quantization_channels), corpus.codes(utterance)):
+        codes = mulaw.encode(audio, corpus.quantization_channels, corpus.preemphasis)
+        if np.array_equal(codes, corpus.codes(utterance)):
             return audio
     raise UserError(
         f"The audio of {corpus.names[utterance]} is not in data.root any more as it was when the corpus was prepared."

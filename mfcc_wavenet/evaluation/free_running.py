@@ -33,9 +33,8 @@ def corpus_windows(checkpoint: Checkpoint, processes: Alone = ALONE, part: str =
     processes: that open the same one, once the first of them has prepared it. UserError where the part is empty.
     """
     settings = checkpoint.settings
-    corpus = processes.open_corpus(
-        lambda: prepare(settings.data, settings.features, settings.wavenet.quantization_channels)
-    )
+    coded = settings.wavenet.quantization_channels, settings.wavenet.preemphasis
+    corpus = processes.open_corpus(lambda: prepare(settings.data, settings.features, *coded))
     corpus = splits.part(corpus, settings.data, part)
     speakers = checkpoint.speakers if settings.wavenet.speaker_channels else None
     statistics = checkpoint.statistics
@@ -80,7 +79,7 @@ def first_utterances(model: Model, windows: Windows, settings: Settings, process
     utterances = range(min(settings.train.sample_utterances, len(corpus)) if max_samples else 0)
     for utterance, codes in zip(utterances, generated(model, windows, utterances, max_samples, processes)):
         original = corpus.codes(utterance)[:max_samples]
-        amplitudes = (decode(c, corpus.quantization_channels) for c in (original, codes))
+        amplitudes = (decode(c, corpus.quantization_channels, corpus.preemphasis) for c in (original, codes))
         yield Sample(corpus.names[utterance], *amplitudes)
 
 

@@ -27,7 +27,7 @@ from mfcc_wavenet.evaluation.clips import Clip
 from mfcc_wavenet.evaluation.griffin_lim import griffin_lim
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.evaluation.speech_quality import MEASURES, Original, missing_packages
-from mfcc_wavenet.generation.correction import corrected
+from mfcc_wavenet.generation import correction
 from mfcc_wavenet.generation.generator import Generator
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
@@ -169,7 +169,7 @@ def quality(
     """
     settings, without = checkpoint.settings, missing_packages()
     own = processes.share([len(clip.original) for clip in clips])
-    own_clips, times = [clips[number] for number in own], sampling.corrections(corrections)
+    own_clips, times = [clips[number] for number in own], correction.corrections(corrections, sampling, settings)
     generate = _generator(checkpoint, own_clips)
     sampled = generate(sampling)
     systems = {"ours": _corrected(sampled, own_clips, settings.features, times)}
@@ -182,8 +182,8 @@ def quality(
         wav = clips[number].original
         of_clip = {system: wavs[place] for system, wavs in systems.items()}
         of_clip["librosa"] = griffin_lim(mfcc(wav, settings.features), len(wav), settings.features)
-        channels = settings.wavenet.quantization_channels
-        of_clip["mu-law"] = mulaw.decode(mulaw.encode(wav, channels), channels)
+        coded = settings.wavenet.quantization_channels, settings.wavenet.preemphasis
+        of_clip["mu-law"] = mulaw.decode(mulaw.encode(wav, *coded), *coded)
         original = Original(wav, settings.features)
         found[number] = {
             system: Take(made, original.quality(made, frozenset(without))) for system, made in of_clip.items()
@@ -210,7 +210,8 @@ def temperatures(
     means: dict[str, dict[float, float | None]] = {name: {} for name in measures}
     for temperature in TEMPERATURES:
         sampling = Sampling(temperature, seed=seed)
-        wavs = _corrected(generate(sampling), own_clips, front_end, sampling.corrections(corrections))
+        times = correction.corrections(corrections, sampling, checkpoint.settings)
+        wavs = _corrected(generate(sampling), own_clips, front_end, times)
         values = [original.quality(wav, others) for original, wav in zip(originals, wavs)]
         of_all = processes.collect(dict(zip(own, values))).values()
         for name in measures:
@@ -240,11 +241,14 @@ def _generator(checkpoint: Checkpoint, clips: Sequence[Clip]) -> Callable[[Sampl
             codes = generator.generate_all(
                 latents, [clip.speaker for clip in clips], lengths, sampling, progress=bar.update
             )
-        return [mulaw.decode(one, settings.wavenet.quantization_channels) for one in codes]
+        wavenet = settings.wavenet
+        return [mulaw.decode(one, wavenet.quantization_channels, wavenet.preemphasis) for one in codes]
 
     return generate
 
 
 def _corrected(wavs: Wavs, clips: Sequence[Clip], front_end: FeatureSettings, times: int) -> Wavs:
     """What was made of each clip, its envelope corrected that many times to the clip's MFCCs."""
-    return [corrected(wav, mfcc(clip.original, front_end), front_end, times) for wav, clip in zip(wavs, clips)]
+    return [
+        correction.corrected(wav, mfcc(clip.original, front_end), front_end, times) for wav, clip in zip(wavs, clips)
+    ]

@@ -4,17 +4,36 @@ What an inversion has and a vocoder has not: the MFCCs of its output can be comp
 differs is a filter for each frame, smooth over frequency, since few coefficients describe it.
 """
 
+import numbers
 import warnings
+from typing import Any
 
 import librosa
 import numpy as np
 from jaxtyping import Float32
 
+from mfcc_wavenet.config.command import Sampling
+from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.geometry import clamped_indices
-from mfcc_wavenet.config.settings import FeatureSettings
+from mfcc_wavenet.config.settings import FeatureSettings, Settings
 from mfcc_wavenet.data import mfcc as front_end
 
+CORRECTIONS = 4  # by default; more change nothing that is measured
 MAX_GAIN = 30.0  # dB, at once: what is silent is raised step by step, and only as long as it stays too low
+
+
+def corrections(given: Any, sampling: Sampling, settings: Settings) -> int:
+    """How often what a model generates is corrected: the given number, or None for what is best.
+
+    None: CORRECTIONS times where codes are sampled. Not at all where they are the most likely ones, since that inverse
+    is exact or shows what it is not, nor for an autoencoder, whose latents may be of another voice than the MFCCs.
+    UserError for what is no number of times.
+    """
+    if given is None:
+        return CORRECTIONS if sampling.temperature and not settings.encoder.kernel_sizes else 0
+    if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < 0:
+        raise UserError(f"corrections={given}: it must be a whole number, 0 (none) or more.")
+    return int(given)
 
 
 def corrected(

@@ -17,9 +17,8 @@ from mfcc_wavenet.data import mfcc as front_end
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.front_ends import warning_or_refusal
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
-from mfcc_wavenet.generation import arguments
+from mfcc_wavenet.generation import arguments, correction
 from mfcc_wavenet.generation.arriving import ArrivingFrames, delta_reach
-from mfcc_wavenet.generation.correction import corrected
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
 from mfcc_wavenet.generation.units.checks import checked_units, length_of, refuse_without_units
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -121,10 +120,10 @@ class Inverter:
         """Audio, float32 (samples,) in [-1, 1], of one array (n_mfcc, frames), or of each in a list or tuple.
 
         corrections: how often its envelope is corrected to the one that the MFCCs describe (generation/correction.py);
-        None: 4 times where codes are sampled, never where the temperature is 0.
+        None: 4 times where codes are sampled, never where the temperature is 0 or the model an autoencoder.
         The other arguments, and errors, are those of invert_codes.
         """
-        times = self._sampling(temperature, top_k, seed).corrections(corrections)
+        times = correction.corrections(corrections, self._sampling(temperature, top_k, seed), self.settings)
         codes = self.invert_codes(
             mfcc, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed
         )
@@ -134,7 +133,7 @@ class Inverter:
 
     def audio(self, codes: Codes, mfcc: Mfcc, corrections: int) -> Audio:
         """Audio (samples,) of the codes that were generated from these MFCCs, corrected to them that many times."""
-        return corrected(self._decoded(codes), self._checked(mfcc), self.settings.features, corrections)
+        return correction.corrected(self.decoder()(codes), self._checked(mfcc), self.settings.features, corrections)
 
     def invert_codes(
         self,
@@ -226,7 +225,7 @@ class Inverter:
         codes = self.decode_codes(
             units, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed
         )
-        return [self._decoded(one) for one in codes] if isinstance(codes, list) else self._decoded(codes)
+        return [self.decoder()(one) for one in codes] if isinstance(codes, list) else self.decoder()(codes)
 
     def decode_codes(
         self,
@@ -292,11 +291,12 @@ class Inverter:
         arrived = ArrivingFrames(
             self.settings.features, geometry, self.generator.encoder, self._frames, first_needed=latency + 1
         )
+        decoded = self.decoder()
 
         def generate(end: int) -> Audio:
             (codes,) = state.generate([end], lambda _, span: arrived.latents_of(span))
             arrived.drop_before(end)
-            return self._decoded(codes)
+            return decoded(codes)
 
         for frame in frames:
             arrived.append(self._checked_frame(frame))
@@ -345,5 +345,6 @@ class Inverter:
             raise UserError(f"speaker={speaker} is unknown; the model's speakers are {', '.join(self.speakers)}.")
         return 0 if speaker is None else self.speakers.index(speaker)
 
-    def _decoded(self, codes: Codes) -> Audio:
-        return mulaw.decode(codes, self.settings.wavenet.quantization_channels)
+    def decoder(self) -> mulaw.Decoder:
+        """Codes to audio, from the beginning."""
+        return mulaw.Decoder(self.settings.wavenet.quantization_channels, self.settings.wavenet.preemphasis)

@@ -231,7 +231,8 @@ def _from_4_to_5(content: dict[str, Any]) -> None:
 
 
 def _from_5_to_6(content: dict[str, Any]) -> None:
-    """New settings: there was neither an encoder nor a bottleneck."""
+    """New settings: what was done before they could be set, with neither an encoder nor a bottleneck."""
+    content["settings"]["wavenet"] |= {"preemphasis": 0.0}
     content["settings"]["optim"] |= {"encoder_factor": 0.1}
     content["settings"]["encoder"] = {"channels": 1, "kernel_sizes": [], "strides": []}
     content["settings"]["bottleneck"] = {

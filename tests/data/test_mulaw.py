@@ -9,10 +9,11 @@ import torchaudio
 from hypothesis import given
 from support.architectures import examples
 
-from mfcc_wavenet.data.mulaw import code_type, decode, encode, silence, thresholds
+from mfcc_wavenet.data.mulaw import Decoder, code_type, decode, encode, silence, thresholds
 from mfcc_wavenet.data.sources import PACKAGE
 
 CHANNELS = st.integers(2, 65536) | st.sampled_from([2, 3, 255, 256, 257, 65535, 65536])
+PREEMPHASIS = st.floats(0, 0.99, exclude_min=True)
 
 
 def codes_of(quantization_channels: int) -> np.ndarray:
@@ -108,3 +109,34 @@ def test_thresholds_are_where_the_code_changes(channels):
     gap = np.diff(changes, prepend=-1, append=1).min() / 100
     np.testing.assert_array_equal(encode(changes - gap, channels), np.arange(channels - 1))
     np.testing.assert_array_equal(encode(changes + gap, channels), np.arange(1, channels))
+
+
+@examples(20)
+@given(quantization_channels=st.integers(256, 65536), preemphasis=PREEMPHASIS)
+def test_preemphasis_is_undone(quantization_channels, preemphasis):
+    """By a filter that sums up to 1 / (1 - preemphasis) of half steps."""
+    wav = speech()[8000:9000] / 2
+    decoded = decode(encode(wav, quantization_channels, preemphasis), quantization_channels, preemphasis)
+    steps = np.diff(decode(codes_of(quantization_channels), quantization_channels))
+    assert decoded.dtype == np.float32 and np.abs(decoded).max() <= 1
+    assert np.abs(decoded - wav).max() <= steps.max() / 2 / (1 - preemphasis) + 1e-6
+
+
+@examples(20)
+@given(preemphasis=PREEMPHASIS | st.just(0.0), cuts=st.lists(st.integers(0, 2000), max_size=4))
+def test_blocks_are_decoded_as_the_whole(preemphasis, cuts):
+    codes = encode(speech()[8000:10000], 256, preemphasis)
+    decoder = Decoder(256, preemphasis)
+    blocks = [decoder(block) for block in np.split(codes, sorted(cuts))]
+    np.testing.assert_array_equal(np.concatenate(blocks), decode(codes, 256, preemphasis))
+
+
+def test_preemphasis_makes_the_noise_follow_speech():
+    """Less of the codes' noise is in the upper half of the spectrum, where speech has little power."""
+    wav = speech()
+    shares = []
+    for preemphasis in (0.0, 0.85):
+        noise = decode(encode(wav, 256, preemphasis), 256, preemphasis) - wav
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        shares.append(power[len(power) // 2 :].sum() / power.sum())
+    assert shares[1] < shares[0] / 3

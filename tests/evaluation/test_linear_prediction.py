@@ -9,11 +9,12 @@ from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 
 
-@pytest.mark.parametrize("classes", ["codes", "differences", "both"])
-def test_zero_wrong_is_reproduced_bit_for_bit(tmp_path, classes):
+@pytest.mark.parametrize(("classes", "preemphasis"), [("codes", 0.85), ("differences", 0), ("both", 0)])
+def test_zero_wrong_is_reproduced_bit_for_bit(tmp_path, classes, preemphasis):
     """By the model that was trained, and by its checkpoint alone."""
     folder = tmp_path / "run"
-    chassis, results = trained_to_zero(folder, "wavenet.prediction=lpc", f"wavenet.classes={classes}")
+    settings = ("wavenet.prediction=lpc", f"wavenet.classes={classes}", f"wavenet.preemphasis={preemphasis}")
+    chassis, results = trained_to_zero(folder, *settings)
     assert results["wrong"] == 0 and results["reproduced"] == results["samples"] == 1600
     (codes,) = free_running.generated(chassis.model, chassis.windows, [0])
     np.testing.assert_array_equal(codes, chassis.corpus.codes(0))

@@ -6,11 +6,11 @@ from scipy.signal import lfilter
 from support.corpora import FEATURES, HOP, refused, speech
 from support.settings import compose_settings
 
-from mfcc_wavenet.config.command import CORRECTIONS, Sampling
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.mfcc import mfcc
 from mfcc_wavenet.evaluation.speech_quality import mfcc_rmse
-from mfcc_wavenet.generation.correction import corrected
+from mfcc_wavenet.generation.correction import CORRECTIONS, corrected, corrections
 from mfcc_wavenet.generation.inverter import Inverter
 
 
@@ -68,7 +68,15 @@ def test_what_is_sampled_is_corrected_unless_told_otherwise(inverter):
             np.testing.assert_array_equal(wav, corrected(decoded, given, FEATURES, expected))
 
 
+def test_autoencoders_are_not_corrected_unless_told_so():
+    """Of another speaker's voice, the given MFCCs would make the first one's again."""
+    settings = compose_settings("experiment=units64", "data.root=folder")
+    assert corrections(None, Sampling(0.8), settings) == 0 and corrections(2, Sampling(0.8), settings) == 2
+
+
 @pytest.mark.parametrize("wrong", [-1, 1.5, "two", True])
 def test_a_number_that_is_none_is_refused(inverter, wrong):
-    assert refused(Sampling(0.8).corrections, wrong).startswith(f"corrections={wrong}: it must be a whole number")
+    assert refused(corrections, wrong, Sampling(0.8), inverter.settings).startswith(
+        f"corrections={wrong}: it must be a whole number"
+    )
     assert refused(inverter.invert, mfcc(speech(0), FEATURES), corrections=wrong)

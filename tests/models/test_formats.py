@@ -15,6 +15,21 @@ NEW_IN_5 = {
     "data": ("corpus", "subsets", "workers", "valid", "test", "split_by", "split_seed"),
     "train": ("validate_interval", "validate_samples", "patience"),
 }
+NEW_IN_6 = {
+    "wavenet": ("preemphasis",),
+    "optim": ("encoder_factor",),
+    "encoder": (),
+    "bottleneck": (),
+}  # (): all of the group
+
+
+def without(content: dict, settings: dict[str, tuple[str, ...]]) -> None:
+    """Removes those of each group, and the groups, which the format before did not have."""
+    for group, names in settings.items():
+        for name in names or content["settings"][group].copy():
+            del content["settings"][group][name]
+        if not content["settings"][group]:
+            del content["settings"][group]
 
 
 def test_the_pinned_checkpoint_of_format_1_loads():
@@ -65,6 +80,8 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
     save(tmp_path / "checkpoint.pt", replace(checkpoint(), settings=settings, weights=weights, training=state))
     content = content_of(tmp_path / "checkpoint.pt") | {"format": f"{MARK} 3"}
     del content["settings"]["wavenet"]["classes"]
+    without(content, NEW_IN_5)
+    without(content, NEW_IN_6)
     content["settings"]["wavenet"]["difference_target"] = was
     for held in (content["weights"], content["training"]["weights"]):
         del held["upsampling.frame_mean"]
@@ -86,9 +103,8 @@ def test_a_checkpoint_of_format_4_loads(tmp_path):
         del content["corpus"], content["temperature"]
         if training:
             content["training"]["corpus"] = "abc"
-        for group, names in NEW_IN_5.items():
-            for name in names:
-                del content["settings"][group][name]
+        without(content, NEW_IN_5)
+        without(content, NEW_IN_6)
         torch.save(content, path)
         loaded = load(path)
         assert loaded.settings == checkpoint().settings and loaded.corpus == ("abc" if training else None)
@@ -96,12 +112,11 @@ def test_a_checkpoint_of_format_4_loads(tmp_path):
 
 
 def test_a_checkpoint_of_format_5_loads(tmp_path):
-    """It knew neither encoder nor bottleneck."""
+    """It knew neither encoder nor bottleneck, and no pre-emphasis."""
     path = tmp_path / "checkpoint.pt"
     save(path, checkpoint())
     content = content_of(path) | {"format": f"{MARK} 5"}
-    del content["settings"]["encoder"], content["settings"]["bottleneck"]
-    del content["settings"]["optim"]["encoder_factor"]
+    without(content, NEW_IN_6)
     torch.save(content, path)
     assert load(path).settings == checkpoint().settings
 

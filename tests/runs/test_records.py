@@ -110,19 +110,10 @@ def test_the_ancestor_is_what_it_was():
     """The best setting of this project's ancestor, number by number."""
     settings = compose_settings("experiment=a39d", "data.root=folder")
     assert settings.wavenet == WavenetSettings(
-        quantization_channels=256,
-        residual_channels=368,
-        gate_channels=256,
-        skip_channels=256,
-        post_channels=256,
-        blocks=2,
-        layers_per_block=10,
-        kernel_size=2,
-        speaker_channels=10,
-        prediction="none",
-        prediction_order=16,
-        classes="codes",
-    )
+        quantization_channels=256, residual_channels=368, gate_channels=256, skip_channels=256, post_channels=256,
+        blocks=2, layers_per_block=10, kernel_size=2, speaker_channels=10, prediction="none", prediction_order=16,
+        classes="codes", preemphasis=0.0,
+    )  # fmt: skip
     assert settings.upsampling == UpsamplingSettings(
         frame_channels=(), frame_kernel_size=1, strides=(5, 4, 4, 2), kernel_sizes=(25, 16, 16, 16),
         channels=128, jitter=0.0, frame_gain=1.0, frame_whitening=False,

@@ -50,7 +50,7 @@ BOTTLENECK = BottleneckSettings(
     kind="vqvae-ema", channels=3, codes=4, commitment=0.25, decay=0.9, normalise=True, quantise_from=0, memory=40,
     revive_below=0.1, revive_interval=3, revive_until=100, free_bits=2.0, anneal_steps=10, norm_weight=0.1,
 )  # fmt: skip
-PLAIN = {"prediction": "none", "prediction_order": 16, "classes": "codes"}
+PLAIN = {"prediction": "none", "prediction_order": 16, "classes": "codes", "preemphasis": 0.0}
 DRAWN = {"frame_gain": 1.0, "frame_whitening": False}  # weights at frame rate as torch draws them
 FOLDER = tempfile.TemporaryDirectory()  # of the corpora, until the tests are over
 STRIDES = [(16,), (4, 4), (2, 8), (8, 1, 2)]  # that multiply to the hop length
@@ -157,6 +157,7 @@ def architectures(
         prediction=prediction,
         prediction_order=draw(st.integers(1, 20)) if prediction == "lpc" else 16,
         classes=draw(st.sampled_from(CLASSES if prediction == "lpc" else CLASSES[:1])),
+        preemphasis=draw(st.sampled_from([0.0, 0.85])),
     )
     window = WindowSettings(samples=draw(st.integers(1, 60)), batch_size=draw(st.integers(1, 4)))
     uneven = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)

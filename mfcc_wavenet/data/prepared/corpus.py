@@ -72,6 +72,7 @@ class Corpus:
         self.folder, self._chosen = folder, chosen
         self.digest: str = index["digest"]  # of the codes and frames themselves, of the whole corpus
         self.quantization_channels: int = index["quantization_channels"]
+        self.preemphasis: float = index["preemphasis"]
         self._speaker_names: list[str] = index["speakers"]
         rows = np.asarray(np.memmap(folder / UTTERANCES, dtype=np.int64, mode="r")).reshape(
             ID + 1, index["utterances"] + 1

@@ -39,17 +39,19 @@ from mfcc_wavenet.data.sources import few, find_sources
 
 LEAST_HOURS = 0.05  # that are given in hours, not in seconds
 SHARED_SECONDS = 3600  # of a corpus, from which on it is worth several processes
-FORMAT = 3  # of the prepared folder; raise it when the layout or the meaning of its files changes
+FORMAT = 4  # of the prepared folder; raise it when the layout or the meaning of its files changes
 SHARDS = "shards"  # the folder of them, while a corpus is prepared
 
 
-def prepare(data: DataSettings, front_end: FeatureSettings, quantization_channels: int) -> Corpus:
+def prepare(
+    data: DataSettings, front_end: FeatureSettings, quantization_channels: int, preemphasis: float = 0.0
+) -> Corpus:
     """The corpus of these sources, prepared now or taken as it was prepared before.
 
     A file that cannot be used is named on stderr and left out; UserError when nothing is left.
     """
     files = [SourceFile.of(source) for source in find_sources(data.root, data.corpus, data.subsets)]
-    recipe = Recipe(front_end, quantization_channels)
+    recipe = Recipe(front_end, quantization_channels, preemphasis)
     folder = Path(data.prepared) / _key(files, data, recipe)
     try:
         corpus = _opened(folder, front_end)
@@ -102,7 +104,7 @@ def _key(files: list[SourceFile], data: DataSettings, recipe: Recipe) -> str:
         return f"{folders[folder]}/{name}"
 
     listed = [(real(file.source.path), file.source.id, file.source.speaker, file.size, file.mtime) for file in files]
-    ingredients = [FORMAT, listed, data.seconds, asdict(recipe.features), recipe.quantization_channels]
+    ingredients = [FORMAT, listed, data.seconds, asdict(recipe)]
     return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:16]
 
 
@@ -224,8 +226,9 @@ def _write_index(joined: Joined, recipe: Recipe) -> None:
     for name, content in ((UTTERANCES, rows.tobytes()), (TEXTS, b"".join(texts))):
         with replacing(joined.folder / name) as file:
             file.write_bytes(content)
-    index = {"quantization_channels": recipe.quantization_channels, "utterances": len(names), "speakers": speakers}
-    write_text(joined.folder / INDEX, json.dumps(index | {"digest": joined.digest.hexdigest()}))
+    coded = {"quantization_channels": recipe.quantization_channels, "preemphasis": recipe.preemphasis}
+    index = {**coded, "utterances": len(names), "speakers": speakers, "digest": joined.digest.hexdigest()}
+    write_text(joined.folder / INDEX, json.dumps(index))
 
 
 def _unique(stem: str, taken: dict[str, int]) -> str:

@@ -68,6 +68,7 @@ class Recipe:
 
     features: FeatureSettings
     quantization_channels: int
+    preemphasis: float
 
 
 @dataclass
@@ -144,7 +145,7 @@ def _write_arrays(folder: Path, files: list[SourceFile], limit: int, recipe: Rec
             finally:
                 file.refuse_change()
             left -= len(audio)
-            codes = mulaw.encode(audio, recipe.quantization_channels)
+            codes = mulaw.encode(audio, recipe.quantization_channels, recipe.preemphasis)
             if (codes == silence).all():
                 contents.silent.append(str(source.path))
             elif (peak := float(np.abs(audio).max())) > CLIPPED_PEAK:

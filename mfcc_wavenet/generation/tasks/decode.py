@@ -11,7 +11,6 @@ from jaxtyping import Integer
 from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import slug
-from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.generation.inputs import UNITS, Item
 from mfcc_wavenet.generation.tasks.encode import END
 from mfcc_wavenet.generation.tasks.generate import OUTPUT_FORMATS, write_audio
@@ -110,5 +109,4 @@ class Decode(Task):
         )
 
     def write(self, item: UnitsToDecode, made: Codes) -> None:
-        audio = mulaw.decode(made, self.inverter.settings.wavenet.quantization_channels)
-        write_audio(item.output, audio, self.inverter.sample_rate)
+        write_audio(item.output, self.inverter.decoder()(made), self.inverter.sample_rate)

@@ -15,6 +15,7 @@ from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import replacing
 from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.generation.correction import corrections
 from mfcc_wavenet.generation.inputs import SPEECH, Utterance, read_utterances
 from mfcc_wavenet.generation.inverter import Inverter
 from mfcc_wavenet.generation.tasks.task import Task, os_errors_as_user_errors, refuse_unwritable
@@ -32,7 +33,7 @@ class Generate(Task):
 
     def __init__(self, checkpoint: Checkpoint, command: Command):
         self.sampling = command.sampling(checkpoint.temperature)
-        self.corrections = self.sampling.corrections(command.corrections)
+        self.corrections = corrections(command.corrections, self.sampling, checkpoint.settings)
         super().__init__(checkpoint, command)
 
     def made_with(self) -> dict[str, Any]:
@@ -74,8 +75,9 @@ class Generate(Task):
     def remark(self, item: Utterance, made: Codes) -> str | None:
         if item.audio is None or self.corrections:
             return None
-        channels = self.inverter.settings.wavenet.quantization_channels
-        matching = int((made == mulaw.encode(item.audio, channels)).sum())
+        wavenet = self.inverter.settings.wavenet
+        channels, preemphasis = wavenet.quantization_channels, wavenet.preemphasis
+        matching = int((made == mulaw.encode(item.audio, channels, preemphasis)).sum())
         return f"{matching:,} of {len(made):,} samples match the input bit for bit (mu-law, {channels} levels)."
 
 

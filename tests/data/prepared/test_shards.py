@@ -29,7 +29,7 @@ from mfcc_wavenet.data.prepared.workers import cores
 from mfcc_wavenet.data.sources import Source
 
 FILES, SAMPLES = 2 * SHARD_FILES + 20, 400  # in three shards; of each file
-RECIPE = Recipe(FEATURES, 256)
+RECIPE = Recipe(FEATURES, 256, 0.0)
 # A program: prepares argv[1] into argv[2] with argv[3] processes, and prints the sentence where that is refused.
 PREPARE = """
 import sys
