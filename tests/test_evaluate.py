@@ -59,7 +59,7 @@ def test_clips_of_a_part_are_generated_and_measured(type_in, trained):
     assert quality["seconds"] == 0.2 and set(quality["values"]) == SYSTEMS and measured["nats"] > 0
     lines = done.err.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("2 clips, 0.2 s"))
-    assert lines[start + 3].startswith("ours, at 0.8 ") and lines[start + 6].startswith("mu-law, ceiling ")
+    assert lines[start + 3].startswith("ours, at 0.8 ") and lines[start + 7].startswith("mu-law, ceiling ")
     kept = trained / "runs" / "small.evaluation.clips"
     assert clips_of(kept) == set(TEST)
     assert {path.name for path in kept.glob("*.flac")} == {

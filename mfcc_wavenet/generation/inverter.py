@@ -196,8 +196,8 @@ class Inverter:
     ) -> Units | list[Units]:
         """Units, uint16 (J,), of one array (n_mfcc, frames), or of each in a list or tuple.
 
-        A bottleneck without a codebook gives latents, float32 (J, D). check_front_end and errors are those of
-        invert_codes. Raises UserError, too, for a model without an encoder, or one that has no codebook yet.
+        A bottleneck without a codebook gives latents, float32 (J, D). check_front_end is that of invert_codes. Raises
+        UserError for what that would refuse, and for a model without an encoder, or one that has no codebook yet.
         """
         refuse_without_units(self.settings, self.generator.encoder)
         several = arguments.is_several(mfcc)
@@ -219,8 +219,8 @@ class Inverter:
     ) -> Audio | list[Audio]:
         """Audio, float32 (samples,) in [-1, 1], of one array of units (J,), or of each in a list or tuple.
 
-        Arguments and errors are those of decode_codes. It is what invert gives without corrections for MFCCs of these
-        units, which are edited or written by another model as well.
+        Arguments and errors are those of decode_codes. Units may be edited, or another model's; those of encode give
+        what invert does without corrections.
         """
         codes = self.decode_codes(
             units, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed

@@ -17,7 +17,7 @@ from mfcc_wavenet.generation.tasks.decode import Decode
 from mfcc_wavenet.models import checkpoint as checkpoints
 
 CHECKPOINTS = {
-    "units": autoencoder(),
+    "units": autoencoder("wavenet.preemphasis=0.8"),
     "others": autoencoder(seed=1),
     "latents": autoencoder("bottleneck=ae", "bottleneck.channels=8"),
     "frames": checkpoint(training=False),
@@ -70,9 +70,7 @@ def test_encoded_and_decoded_is_what_generate_makes(type_in):
     for words in ("", "speaker=ann sampling_seed=3"):
         done = type_in(f"mode=decode checkpoint=units.pt input=spoken.units.npz output=decoded.wav {words}")
         assert done.code == 0 and "decoded.wav: 3,210 samples, " in done.out, done
-        again = type_in(
-            f"mode=generate checkpoint=units.pt input=in/spoken.wav output=generated.wav {words} corrections=0"
-        )
+        again = type_in(f"mode=generate checkpoint=units.pt input=in/spoken.wav output=generated.wav {words}")
         assert again.code == 0, again.err
         np.testing.assert_array_equal(audio(type_in.folder / "decoded.wav"), audio(type_in.folder / "generated.wav"))
 
@@ -88,7 +86,7 @@ def test_a_folder_is_encoded_to_a_folder_and_decoded_from_it(type_in):
         assert done.code == 0 and summary in done.out, done
     done = type_in("mode=decode checkpoint=units.pt input=encoded output=decoded speaker=ann")
     assert "wrote 5 files" in done.out
-    done = type_in("mode=generate checkpoint=units.pt input=in output=generated speaker=ann corrections=0")
+    done = type_in("mode=generate checkpoint=units.pt input=in output=generated speaker=ann")
     assert done.code == 0, done.err
     for name in OUTPUTS:
         one, other = (audio(type_in.folder / made / f"{name}.wav") for made in ("decoded", "generated"))
@@ -139,7 +137,7 @@ def test_latents_are_files_where_there_is_no_codebook(type_in):
     with np.load(type_in.folder / "latents.npz") as archive:
         assert archive["latents"].shape == (11, 8) and archive["latents"].dtype == np.float32
     assert type_in("mode=decode checkpoint=latents.pt input=latents.npz output=latents.wav").code == 0
-    type_in("mode=generate checkpoint=latents.pt input=in/spoken.wav output=generated.wav corrections=0")
+    type_in("mode=generate checkpoint=latents.pt input=in/spoken.wav output=generated.wav")
     np.testing.assert_array_equal(*(audio(type_in.folder / f"{name}.wav") for name in ("latents", "generated")))
     words = ("output=latents.txt", "bottleneck.kind=ae", "an .npz holds them")
     type_in.refused("mode=encode checkpoint=latents.pt input=in/spoken.wav output=latents.txt", *words)
