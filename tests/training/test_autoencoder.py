@@ -16,7 +16,8 @@ from mfcc_wavenet.training.chassis import Chassis
 # 0.2 s have 11 latents. They are quantised after the sixth step, and codes are revived after each fourth.
 UNITS = (*OF_UNITS, "bottleneck=vqvae_ema64", "encoder.channels=8", "bottleneck.channels=4", "bottleneck.codes=4")
 UNITS += ("bottleneck.memory=40", "bottleneck.quantise_from=6", "bottleneck.revive_interval=4", "bottleneck.decay=0.9")
-UNITS += ("bottleneck.revive_below=0.9", "window.batch_size=2", "train.sample_utterances=0", "train.sample_interval=0")
+UNITS += ("bottleneck.revive_below=0.9", "bottleneck.commitment=0.25", "window.batch_size=2")
+UNITS += ("train.sample_utterances=0", "train.sample_interval=0")
 STATEFUL = ("optim.optimizer=muon", "upsampling.jitter=0.2", "optim.ema_decay=0.9")
 
 
