@@ -34,6 +34,8 @@ from wandb.cli.cli import cli as wandb
 from mfcc_wavenet.bench import fit
 from mfcc_wavenet.config.settings import CORPORA
 from mfcc_wavenet.data.mfcc import mfcc
+from mfcc_wavenet.generation.inverter import Inverter
+from mfcc_wavenet.generation.units.unit_files import Encoded, write_archive
 from mfcc_wavenet.models import checkpoint as checkpoints
 
 MAX_README_LINES = 160
@@ -73,7 +75,10 @@ def used(tmp_path_factory) -> Path:
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shutil.copytree(folder / "runs" / "mine", folder / "runs" / "sweeps" / "zero_error" / "000")
-    checkpoints.save(folder / "runs" / "units" / "checkpoint.pt", autoencoder(speakers=("demo", "carlo")))
+    units = autoencoder(speakers=("demo", "carlo"))
+    checkpoints.save(folder / "runs" / "units" / "checkpoint.pt", units)
+    coded = Inverter(units).encode(mfcc(speech, units.settings.features))
+    write_archive(folder / "speech.units.npz", Encoded(coded))
     line = [sys.executable, str(ROOT / "run.py"), "mode=evaluate", "checkpoint=runs/mine"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
