@@ -62,6 +62,7 @@ def used(tmp_path_factory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     for name in ("baseline", "baseline_adam"):
         shutil.copytree(ROOT / "experiments" / name, folder / "experiments" / name)
+    (folder / "experiments" / "speech").symlink_to(ROOT / "experiments" / "speech")  # larger than all the rest
     speech = soundfile.read(ROOT / SENTENCE, dtype="float32")[0][4000 : 4000 + round(SECONDS * RATE)]
     for name in ("speech.wav", "FOLDER/one.wav", "FOLDER/below/two.wav", "FOLDER/three.wav", "takes/one.wav"):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
@@ -130,7 +131,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
         line += f" {SPLIT}" if composed.data.valid and "checkpoint=" not in line else ""
     if mode == "evaluate":
         line += f" data.seconds={SECONDS}"
-        line += " data.test=0.99" if "split=test" in words else ""  # of a single utterance
+        line += " data.valid=0 data.test=0.99" if "split=test" in words else ""  # of a single utterance
     done = clone.run_py(line)
     assert done.code == 0, done.err
     if f"input={SENTENCE}" in words and "experiment=baseline" in words:

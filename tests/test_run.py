@@ -50,7 +50,7 @@ def begun(tmp_path, monkeypatch) -> Path:
         ("wavenet=null", ["wavenet=channels64"]),
         ("~optim", ["~optim: a run has all settings"]),
         ("experiment=basline", ["experiment=basline: there is no such option; did you mean baseline"]),
-        ("mode=foo", ["mode=foo is not a mode", "download, evaluate, generate, pin, train"]),
+        ("mode=foo", ["mode=foo is not a mode", "decode, download, encode, evaluate, generate, pin, train"]),
         ("mode=evalute", ["did you mean evaluate"]),
         ("mode", ["'mode' is not a setting", "NAME=VALUE"]),
         ("runs='${nowhere}'", ["runs: ", "'nowhere' not found"]),

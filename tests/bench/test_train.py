@@ -102,7 +102,7 @@ def test_a_measure_is_made_of_whole_repeats():
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["no-such-benchmark"], "'generate', 'prepare', 'train'"),
+        (["no-such-benchmark"], "'generate', 'prepare', 'ceiling', 'train'"),
         ([], "benchmark"),
         (["train", "--networks=baselin"], "baseline_adam, baseline_adam_x2, a39d, tiny"),
         (["train", "--threads=0"], "at least 1, as in 1,2"),

@@ -25,6 +25,7 @@ COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker", "sp
     "temperature": 0,
     "top_k": 0,
     "sampling_seed": 0,
+    "corrections": None,
     "clips": 30,
     "clip_seconds": 10.0,
     "device": "cpu",

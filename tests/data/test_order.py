@@ -154,7 +154,8 @@ def test_a_billion_windows_are_there_in_seconds(tmp_path):
     for name, size in (sizes | {"texts.bin": rows[4, -1]}).items():
         with open(tmp_path / name, "wb") as file:
             file.truncate(int(size))
-    index = {"digest": "", "quantization_channels": 256, "utterances": count, "speakers": [str(n) for n in range(2400)]}
+    index = {"digest": "", "quantization_channels": 256, "preemphasis": 0.0, "utterances": count}
+    index["speakers"] = [str(n) for n in range(2400)]
     (tmp_path / "index.json").write_text(json.dumps(index))
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", OPEN, str(tmp_path)]

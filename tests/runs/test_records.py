@@ -236,7 +236,7 @@ def test_a_run_that_is_exact_only_in_float32_is_not_pinned_in_fewer_bits(inverte
     run = tmp_path / "run"
     run.mkdir()
     checkpoint = checkpoints.load(chassis.checkpoint_path)
-    shifted = {"wavenet.logits.weight": checkpoint.weights["wavenet.logits.weight"] + 30}
+    shifted = {"wavenet.logits.weight": checkpoint.weights["wavenet.logits.weight"] + 100}
     checkpoints.save(run / CHECKPOINT, replace(checkpoint, weights=checkpoint.weights | shifted))
     (run / RESULTS).write_text(json.dumps(results))
     with pytest.raises(UserError, match=r"^weights=bfloat16: .*[\d,]+ of 1,600 samples are wrong.*float32 keeps"):

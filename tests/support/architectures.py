@@ -157,7 +157,7 @@ def architectures(
         prediction=prediction,
         prediction_order=draw(st.integers(1, 20)) if prediction == "lpc" else 16,
         classes=draw(st.sampled_from(CLASSES if prediction == "lpc" else CLASSES[:1])),
-        preemphasis=draw(st.sampled_from([0.0, 0.85])),
+        preemphasis=draw(st.sampled_from([0.0, 0.85])) if prediction == "lpc" else 0.0,
     )
     window = WindowSettings(samples=draw(st.integers(1, 60)), batch_size=draw(st.integers(1, 4)))
     uneven = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)
