@@ -131,7 +131,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
         line += f" {SPLIT}" if composed.data.valid and "checkpoint=" not in line else ""
     if mode == "evaluate":
         line += f" data.seconds={SECONDS}"
-        line += " data.valid=0 data.test=0.99" if "split=test" in words else ""  # of a single utterance
+        line += " data.test=0.99" if "split=test" in words else ""  # of a single utterance
     done = clone.run_py(line)
     assert done.code == 0, done.err
     if f"input={SENTENCE}" in words and "experiment=baseline" in words:
