@@ -67,7 +67,7 @@ def benchmark(workers: list[int] | None, hours: float = HOURS) -> list[dict]:
 def _timed(data: DataSettings, settings: Settings) -> tuple[Corpus, float, float]:
     """The corpus, and the seconds that it took: by the clock, and of all processes on their cores."""
     clock, cores_before = time.perf_counter(), _core_seconds()
-    corpus = prepare(data, settings.features, settings.wavenet.quantization_channels, settings.wavenet.preemphasis)
+    corpus = prepare(data, settings.features, *settings.wavenet.coding)
     return corpus, time.perf_counter() - clock, _core_seconds() - cores_before
 
 

@@ -218,6 +218,11 @@ class WavenetSettings:
                 f"together they may make {MAX_LAYERS} layers."
             )
 
+    @property
+    def coding(self) -> tuple[int, float]:
+        """How amplitudes become codes: quantization_channels and preemphasis, as data/mulaw.py takes them."""
+        return self.quantization_channels, self.preemphasis
+
 
 @dataclass(frozen=True)
 class WindowSettings:

@@ -33,8 +33,7 @@ def corpus_windows(checkpoint: Checkpoint, processes: Alone = ALONE, part: str =
     processes: that open the same one, once the first of them has prepared it. UserError where the part is empty.
     """
     settings = checkpoint.settings
-    coded = settings.wavenet.quantization_channels, settings.wavenet.preemphasis
-    corpus = processes.open_corpus(lambda: prepare(settings.data, settings.features, *coded))
+    corpus = processes.open_corpus(lambda: prepare(settings.data, settings.features, *settings.wavenet.coding))
     corpus = splits.part(corpus, settings.data, part)
     speakers = checkpoint.speakers if settings.wavenet.speaker_channels else None
     statistics = checkpoint.statistics

@@ -19,10 +19,9 @@ from tqdm import tqdm
 
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.files import CLIP, CLIPS_INDEX, ORIGINAL, file_name, replacing, write_json
-from mfcc_wavenet.config.settings import FeatureSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
-from mfcc_wavenet.data.mfcc import features, mfcc
+from mfcc_wavenet.data.mfcc import features
 from mfcc_wavenet.evaluation.clips import Clip
 from mfcc_wavenet.evaluation.griffin_lim import griffin_lim
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
@@ -127,7 +126,7 @@ def label(system: str, sampling: Sampling) -> str:
     if system != "ours":
         return names[system]
     top_k = f", top {sampling.top_k}" if sampling.top_k else ""
-    return f"ours, at {sampling.temperature:g}{top_k}" if sampling.temperature else "ours, greedy"
+    return f"ours, at {sampling.temperature:g}{top_k}" if sampling.temperature else names["greedy"]
 
 
 def mean_and_interval(values: Sequence[float]) -> dict[str, float | int | None]:
@@ -172,19 +171,18 @@ def quality(
     own_clips, times = [clips[number] for number in own], correction.corrections(corrections, sampling, settings)
     generate = _generator(checkpoint, own_clips)
     sampled = generate(sampling)
-    systems = {"ours": _corrected(sampled, own_clips, settings.features, times)}
+    originals = [Original(clip.original, settings.features) for clip in own_clips]
+    systems = {"ours": _corrected(sampled, originals, times)}
     if times:
         systems["uncorrected"] = sampled
     if sampling.temperature:
         systems["greedy"] = generate(replace(sampling, temperature=0.0))
     found = {}
     for place, number in enumerate(tqdm(own, desc="measuring", unit="clip", leave=False, disable=None)):
-        wav = clips[number].original
+        original, wav = originals[place], clips[number].original
         of_clip = {system: wavs[place] for system, wavs in systems.items()}
-        of_clip["librosa"] = griffin_lim(mfcc(wav, settings.features), len(wav), settings.features)
-        coded = settings.wavenet.quantization_channels, settings.wavenet.preemphasis
-        of_clip["mu-law"] = mulaw.decode(mulaw.encode(wav, *coded), *coded)
-        original = Original(wav, settings.features)
+        of_clip["librosa"] = griffin_lim(original.mfcc, len(wav), settings.features)
+        of_clip["mu-law"] = mulaw.decode(mulaw.encode(wav, *settings.wavenet.coding), *settings.wavenet.coding)
         found[number] = {
             system: Take(made, original.quality(made, frozenset(without))) for system, made in of_clip.items()
         }
@@ -204,14 +202,14 @@ def temperatures(
     measures = [name for name in TEMPERATURE_MEASURES if name not in missing]
     others = frozenset(MEASURES) - {*measures}
     own = processes.share([len(clip.original) for clip in clips])
-    own_clips, front_end = [clips[number] for number in own], checkpoint.settings.features
+    own_clips = [clips[number] for number in own]
     generate = _generator(checkpoint, own_clips)
-    originals = [Original(clip.original, front_end) for clip in own_clips]
+    originals = [Original(clip.original, checkpoint.settings.features) for clip in own_clips]
     means: dict[str, dict[float, float | None]] = {name: {} for name in measures}
     for temperature in TEMPERATURES:
         sampling = Sampling(temperature, seed=seed)
         times = correction.corrections(corrections, sampling, checkpoint.settings)
-        wavs = _corrected(generate(sampling), own_clips, front_end, times)
+        wavs = _corrected(generate(sampling), originals, times)
         values = [original.quality(wav, others) for original, wav in zip(originals, wavs)]
         of_all = processes.collect(dict(zip(own, values))).values()
         for name in measures:
@@ -241,14 +239,11 @@ def _generator(checkpoint: Checkpoint, clips: Sequence[Clip]) -> Callable[[Sampl
             codes = generator.generate_all(
                 latents, [clip.speaker for clip in clips], lengths, sampling, progress=bar.update
             )
-        wavenet = settings.wavenet
-        return [mulaw.decode(one, wavenet.quantization_channels, wavenet.preemphasis) for one in codes]
+        return [mulaw.decode(one, *settings.wavenet.coding) for one in codes]
 
     return generate
 
 
-def _corrected(wavs: Wavs, clips: Sequence[Clip], front_end: FeatureSettings, times: int) -> Wavs:
-    """What was made of each clip, its envelope corrected that many times to the clip's MFCCs."""
-    return [
-        correction.corrected(wav, mfcc(clip.original, front_end), front_end, times) for wav, clip in zip(wavs, clips)
-    ]
+def _corrected(wavs: Wavs, originals: Sequence[Original], times: int) -> Wavs:
+    """What was made of each original, its envelope corrected that many times to the original's MFCCs."""
+    return [correction.corrected(wav, one.mfcc, one.features, times) for wav, one in zip(wavs, originals)]

@@ -347,4 +347,4 @@ class Inverter:
 
     def decoder(self) -> mulaw.Decoder:
         """Codes to audio, from the beginning."""
-        return mulaw.Decoder(self.settings.wavenet.quantization_channels, self.settings.wavenet.preemphasis)
+        return mulaw.Decoder(*self.settings.wavenet.coding)

@@ -85,8 +85,7 @@ class Chassis:
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
         torch.manual_seed(settings.train.seed)
-        coded = settings.wavenet.quantization_channels, settings.wavenet.preemphasis
-        corpus = ranks.open_corpus(lambda: prepare(settings.data, settings.features, *coded))
+        corpus = ranks.open_corpus(lambda: prepare(settings.data, settings.features, *settings.wavenet.coding))
         self.speakers = checkpoint.speakers if checkpoint else tuple(corpus.speaker_samples)
         parts = splits.parts(corpus, settings.data, settings.features.sample_rate)
         self.corpus = parts[splits.TRAIN]

@@ -1,7 +1,7 @@
 """mode=encode: audio files and MFCC files to files of units."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from tqdm import tqdm
 from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import identities, refuse_overwriting
-from mfcc_wavenet.generation.inputs import SPEECH, Utterance, output_paths, read_utterances
-from mfcc_wavenet.generation.tasks.generate import check_mfcc, samples_of
-from mfcc_wavenet.generation.tasks.task import Task, os_errors_as_user_errors, refuse_unwritable
+from mfcc_wavenet.generation.inputs import Utterance, output_paths
+from mfcc_wavenet.generation.tasks.speech import SpeechTask
+from mfcc_wavenet.generation.tasks.task import os_errors_as_user_errors, refuse_unwritable
 from mfcc_wavenet.generation.units.checks import refuse_without_units
 from mfcc_wavenet.generation.units.counts import entropy_bits
 from mfcc_wavenet.generation.units.unit_files import ARCHIVE, TEXT, Encoded, shown_name, write_archive, write_lines
@@ -25,10 +25,10 @@ END = ".units"  # of a name, before its suffix
 Units = Shaped[np.ndarray, "..."]  # (J,), or latents (J, D)
 
 
-class Encode(Task):
+class Encode(SpeechTask):
     """The units of each input, in an .npz of its own, or as the lines of one text."""
 
-    reads, what, writes, folder = SPEECH, "units are", (ARCHIVE, TEXT), "encoded"
+    what, writes, folder = "units are", (ARCHIVE, TEXT), "encoded"
     doing, does = "encoding", "encodes"
 
     def __init__(self, checkpoint: Checkpoint, command: Command):
@@ -41,22 +41,8 @@ class Encode(Task):
     def made_with(self) -> dict[str, Any]:
         return {"mode": "encode"}
 
-    def is_one(self, source: Path) -> bool:
-        return source.suffix.lower() != ".npz"
-
     def single_output(self, source: Path) -> str:
         return f"{source.stem}{END}{ARCHIVE}"
-
-    def read(self, source: Path, output: Path) -> Iterator[Utterance]:
-        return read_utterances(source, output, self.inverter)
-
-    def check(self, item: Utterance) -> None:
-        """Warns on stderr of MFCCs that are probably of another front end."""
-        check_mfcc(item, self.inverter)
-        refuse_unwritable(item.output)
-
-    def samples(self, item: Utterance) -> int:
-        return samples_of(item, self.inverter)
 
     def make(
         self, items: Sequence[Utterance], progress: Callable[[int], object], finished: Callable[[int, Units], object]
@@ -93,7 +79,7 @@ class Encode(Task):
         for source, path in tqdm(list(zip(inputs, paths)), self.doing, unit="file", leave=False, disable=None):
             try:
                 for item in self.read(source, path):
-                    check_mfcc(item, self.inverter)
+                    self.check_mfcc(item)
                     name = shown_name(str(item.output))
                     if name in lines:
                         raise UserError(f"{source}: its name {name} is in {output} already; rename one of the two.")

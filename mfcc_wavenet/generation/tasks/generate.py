@@ -1,7 +1,6 @@
 """mode=generate: audio files and MFCC files to audio files."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,14 @@ from typing import Any
 import numpy as np
 import soundfile
 from jaxtyping import Float32, Integer
-from tqdm import tqdm
 
 from mfcc_wavenet.config.command import Command
-from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import replacing
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.generation.correction import corrections
-from mfcc_wavenet.generation.inputs import SPEECH, Utterance, read_utterances
-from mfcc_wavenet.generation.inverter import Inverter
-from mfcc_wavenet.generation.tasks.task import Task, os_errors_as_user_errors, refuse_unwritable
+from mfcc_wavenet.generation.inputs import Utterance
+from mfcc_wavenet.generation.tasks.speech import SpeechTask
+from mfcc_wavenet.generation.tasks.task import os_errors_as_user_errors
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
 OUTPUT_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
@@ -26,10 +23,10 @@ OUTPUT_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 Codes = Integer[np.ndarray, " samples"]
 
 
-class Generate(Task):
+class Generate(SpeechTask):
     """The inverse of each input."""
 
-    reads, what, writes, folder = SPEECH, "audio is", tuple(OUTPUT_FORMATS), "inverted"
+    what, writes, folder = "audio is", tuple(OUTPUT_FORMATS), "inverted"
 
     def __init__(self, checkpoint: Checkpoint, command: Command):
         self.sampling = command.sampling(checkpoint.temperature)
@@ -39,22 +36,8 @@ class Generate(Task):
     def made_with(self) -> dict[str, Any]:
         return {"speaker": self.command.speaker, **asdict(self.sampling), "corrections": self.corrections}
 
-    def is_one(self, source: Path) -> bool:
-        return source.suffix.lower() != ".npz"
-
     def single_output(self, source: Path) -> str:
         return f"{source.stem}.inverted.wav"
-
-    def read(self, source: Path, output: Path) -> Iterator[Utterance]:
-        return read_utterances(source, output, self.inverter)
-
-    def check(self, item: Utterance) -> None:
-        """Warns on stderr of MFCCs that are probably of another front end."""
-        check_mfcc(item, self.inverter)
-        refuse_unwritable(item.output)
-
-    def samples(self, item: Utterance) -> int:
-        return samples_of(item, self.inverter)
 
     def make(
         self, items: Sequence[Utterance], progress: Callable[[int], object], finished: Callable[[int, Codes], object]
@@ -75,28 +58,9 @@ class Generate(Task):
     def remark(self, item: Utterance, made: Codes) -> str | None:
         if item.audio is None or self.corrections:
             return None
-        wavenet = self.inverter.settings.wavenet
-        channels, preemphasis = wavenet.quantization_channels, wavenet.preemphasis
-        matching = int((made == mulaw.encode(item.audio, channels, preemphasis)).sum())
-        return f"{matching:,} of {len(made):,} samples match the input bit for bit (mu-law, {channels} levels)."
-
-
-def check_mfcc(utterance: Utterance, inverter: Inverter) -> None:
-    """UserError if the MFCCs are not the model's; one line on stderr if they probably are not."""
-    if utterance.audio is None:  # whose MFCCs are the model's own
-        try:
-            warning = inverter.check(utterance.mfcc)
-        except UserError as error:
-            raise UserError(f"{utterance.source}: {error}") from error
-        if warning:
-            tqdm.write(f"{utterance.source}: {warning}", file=sys.stderr)
-
-
-def samples_of(utterance: Utterance, inverter: Inverter) -> int:
-    """Of the input, or of all whole hops that its MFCCs say there are."""
-    if utterance.audio is not None:
-        return len(utterance.audio)
-    return inverter.geometry.samples_of(np.shape(utterance.mfcc)[-1])
+        coding = self.inverter.settings.wavenet.coding
+        matching = int((made == mulaw.encode(item.audio, *coding)).sum())
+        return f"{matching:,} of {len(made):,} samples match the input bit for bit (mu-law, {coding[0]} levels)."
 
 
 def write_audio(output: Path, audio: Float32[np.ndarray, " samples"], sample_rate: int) -> None:
