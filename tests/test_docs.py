@@ -62,7 +62,8 @@ def used(tmp_path_factory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     for name in ("baseline", "baseline_adam"):
         shutil.copytree(ROOT / "experiments" / name, folder / "experiments" / name)
-    (folder / "experiments" / "speech").symlink_to(ROOT / "experiments" / "speech")  # larger than all the rest
+    for name in ("speech", "units_exact"):  # larger than all the rest
+        (folder / "experiments" / name).symlink_to(ROOT / "experiments" / name)
     speech = soundfile.read(ROOT / SENTENCE, dtype="float32")[0][4000 : 4000 + round(SECONDS * RATE)]
     for name in ("speech.wav", "FOLDER/one.wav", "FOLDER/below/two.wav", "FOLDER/three.wav", "takes/one.wav"):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
@@ -80,6 +81,7 @@ def used(tmp_path_factory) -> Path:
     checkpoints.save(folder / "runs" / "units" / "checkpoint.pt", units)
     coded = Inverter(units).encode(mfcc(speech, units.settings.features))
     write_archive(folder / "speech.units.npz", Encoded(coded))
+    (folder / "sentence.units.txt").write_text("sentence\t7 7 12 0 63 63\n")
     line = [sys.executable, str(ROOT / "run.py"), "mode=evaluate", "checkpoint=runs/mine"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

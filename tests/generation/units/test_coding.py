@@ -13,6 +13,7 @@ from support.sounds import RATE, SENTENCES
 
 from mfcc_wavenet import Inverter
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.generation.generator import BLOCK_HOPS
 
 KINDS = {
@@ -197,3 +198,11 @@ def test_what_decode_cannot_use_is_refused(quantising):
     ):
         with pytest.raises(UserError, match=words):
             quantising.decode([1, 2], **arguments)
+
+
+def test_the_sentence_of_units_exact_is_in_its_units():
+    """Written as text and read again, as mode=encode and mode=decode do."""
+    inverter, sentence = Inverter.from_experiment("units_exact"), SENTENCES[0]
+    text = " ".join(map(str, inverter.encode(inverter.features(sentence, RATE))))
+    codes = inverter.decode_codes(np.array(text.split(), int), samples=len(sentence))
+    assert np.array_equal(codes, mulaw.encode(sentence, 256))
