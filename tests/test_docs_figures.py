@@ -75,6 +75,14 @@ def test_the_page_of_a_record_of_speech_tells_what_it_is_worth(name):
         assert f"| {label} | {' | '.join(cells)} |" in text
 
 
+def test_the_readme_tells_what_the_record_of_speech_is_worth():
+    """Five of its columns, for three systems."""
+    values = results_of("speech")["quality"]["values"]
+    for system, label in {"ours": "ours", "librosa": "librosa", "mu-law": "mu-law alone"}.items():
+        cells = [f"{values[system][name]['mean']:.3g}" for name in ("mfcc_rmse", "mcd", "lsd", "stoi", "pesq")]
+        assert f"| {label} | {' | '.join(cells)} |" in README.text
+
+
 def test_the_readme_tells_how_sure_the_baseline_is_and_how_fast_generation():
     """By its margin, and by the benchmark."""
     one, sixteen = (speed("baseline_adam", streams) for streams in (1, 16))

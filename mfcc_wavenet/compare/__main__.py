@@ -25,13 +25,16 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("compare.html"), help="default: compare.html")
     parser.add_argument("--metrics", default="", metavar="NAME,NAME", help="the curves to show at first")
+    parser.add_argument(
+        "--systems", default="", metavar="NAME,NAME", help="of an evaluation, those to show: ours,librosa"
+    )
     parser.add_argument("--title", default="Comparison of runs")
     parser.add_argument("--no-audio", dest="audio", action="store_false", help="a smaller page, without sounds")
     given = parser.parse_args()
     _refuse_special(given.output)
-    runs = read(given.runs, given.audio)
+    runs = read(given.runs, given.audio, _names(given.systems))
     _refuse_input(given.output, given.runs, runs)
-    text = page(runs, [name for name in given.metrics.split(",") if name], given.title)
+    text = page(runs, _names(given.metrics), given.title)
     try:
         write_text(Path(os.path.realpath(given.output)), text)  # a link, such as /dev/stdout, stays one
     except OSError as error:
@@ -42,6 +45,10 @@ def main() -> None:
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     line = f"{given.output}  {megabytes:.1f} MB, {count}: {', '.join(run.name for run in runs)}"
     print(line.encode("utf-8", "replace").decode())
+
+
+def _names(given: str) -> list[str]:
+    return [name for name in given.split(",") if name]
 
 
 def _refuse_special(output: Path) -> None:

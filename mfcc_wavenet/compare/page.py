@@ -18,6 +18,7 @@ import soundfile
 from jaxtyping import Float32, Float64, Int
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
+from PIL import Image
 
 from mfcc_wavenet.compare.reader import Run, Sound
 from mfcc_wavenet.config.errors import UserError
@@ -28,6 +29,7 @@ AXES = {"step": "step", "samples seen": "train/samples_seen", "epoch": "train/ep
 NUM_COLOURS = 7  # in page.css
 DASHES = ("", "7 4", "2 3")  # of lines: with the colours, 21 different ones
 MAX_POINTS = 500_000  # of all curves together, which keeps the page under 5 MB; longer curves are thinned out
+PICTURE_QUALITY = 60  # of 100
 DIGITS = 6  # significant ones, of a value in the page
 GROUP_OF_SETTING = re.compile(r"^[a-z_]+\.(?=[a-z_]+[-=])")  # in the name of a run, such as optim.learning_rate-0.002
 MAX_EXACT = 2.0**53  # above which not every integer is a float64
@@ -260,7 +262,7 @@ def _utterances(runs: Sequence[Run]) -> list[dict]:
 def _utterance(name: str, sample_rate: int, group: list[tuple[int, Sound]]) -> dict:
     original = group[0][1].original
     wavs = [original, *(sound.generated for _, sound in group)]
-    pictures = [_data("image/png", png) for png in bare_spectrograms(wavs, sample_rate)]
+    pictures = [_data("image/webp", _webp(picture)) for picture in bare_spectrograms(wavs, sample_rate)]
     return {
         "name": name,
         "seconds": max(len(wav) for wav in wavs) / sample_rate,
@@ -294,6 +296,13 @@ def _flac(wav: Float32[np.ndarray, " samples"], sample_rate: int) -> bytes:
     """FLAC, which every browser plays, is half the size of WAV."""
     file = io.BytesIO()
     soundfile.write(file, wav, sample_rate, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _webp(picture: Image.Image) -> bytes:
+    """WebP, which every browser shows, is a third of the size of PNG; what it loses of a spectrogram is not seen."""
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, format="WebP", quality=PICTURE_QUALITY)
     return file.getvalue()
 
 

@@ -5,7 +5,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from glob import escape
@@ -51,20 +51,22 @@ class Run:
     sounds: dict[str, Sound]  # by utterance
 
 
-def read(paths: Iterable[str | Path], audio: bool = True) -> list[Run]:
+def read(paths: Iterable[str | Path], audio: bool = True, systems: Sequence[str] = ()) -> list[Run]:
     """The runs at these paths, in that order, each once and under a unique name.
 
     A path is the directory of a W&B run or its .wandb file (any part of a resumed run stands for the whole run), the
     folder of a run, an experiment's name or directory, a folder that contains several of these, or the file of an
     evaluation, of which each system that was measured (the model, librosa, ...) is a run. The audio of an experiment is
-    generated from its checkpoint; audio=False leaves out all audio. Sounds that cannot be read are reported on stderr
-    and left out.
+    generated from its checkpoint; audio=False leaves out all audio, and systems, if any are named, all other systems of
+    evaluations. Sounds that cannot be read are reported on stderr and left out.
 
-    Raises UserError for a path without a run, and for a damaged run.
+    Raises UserError for a path without a run, for a damaged run, and for a system that an evaluation does not have.
     """
     found = dict.fromkeys(_parts(directory) for path in paths for directory in _directories(path))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each W&B log is read by a separate process
-        return _unique_names([run for runs in pool.map(lambda parts: _read(parts, audio), found) for run in runs])
+        return _unique_names(
+            [run for runs in pool.map(lambda parts: _read(parts, audio, systems), found) for run in runs]
+        )
 
 
 # --- where runs are --------------------------------------------------------------------------------
@@ -108,9 +110,9 @@ def _parts(directory: Path) -> tuple[Path, ...]:
     return tuple(sorted(siblings | {directory}, key=lambda part: part.name.partition("run-")[2]))
 
 
-def _read(parts: tuple[Path, ...], audio: bool) -> list[Run]:
+def _read(parts: tuple[Path, ...], audio: bool, systems: Sequence[str]) -> list[Run]:
     if parts[0].is_file():
-        return _from_evaluation(parts[0], audio)
+        return _from_evaluation(parts[0], audio, systems)
     return [_from_folder(parts[0], audio) if (parts[0] / CHECKPOINT).is_file() else _from_wandb(parts, audio)]
 
 
@@ -169,8 +171,8 @@ def _generated(checkpoint: Checkpoint) -> dict[str, Sound]:
 # --- evaluations ----------------------------------------------------------------------------------
 
 
-def _from_evaluation(path: Path, audio: bool) -> list[Run]:
-    """The systems that were compared; the first one has the figures that are the model's alone."""
+def _from_evaluation(path: Path, audio: bool, systems: Sequence[str]) -> list[Run]:
+    """The systems that were compared, or those of them; the first one has the figures that are the model's alone."""
     folder, figures = _clips(path), read_json(path)
     rows = read_json(folder / CLIPS_INDEX).get("rows")
     runs: list[Run] = []
@@ -178,7 +180,8 @@ def _from_evaluation(path: Path, audio: bool) -> list[Run]:
         quality = figures.pop("quality")
         files = {(row["system"], row["clip"]): folder / row["audio"] for row in rows}
         rate = soundfile.info(next(iter(files.values()))).samplerate
-        for system, values in quality["values"].items():
+        for system in _chosen(systems, quality["values"], path):
+            values = quality["values"][system]
             clips = [clip for other, clip in files if audio and other == system]
             pairs = {clip: (files[ORIGINAL, clip], files[system, clip]) for clip in clips}
             results = ({} if runs else figures) | {"quality": quality | {"values": {system: values}}}
@@ -187,6 +190,13 @@ def _from_evaluation(path: Path, audio: bool) -> list[Run]:
     except (AttributeError, KeyError, StopIteration, TypeError, soundfile.SoundFileError) as error:
         raise UserError(f"{path} and {folder} do not hold what an evaluation leaves ({error!r}).") from error
     return runs
+
+
+def _chosen(systems: Sequence[str], known: Iterable[str], path: Path) -> list[str]:
+    """In the order of the evaluation."""
+    if unknown := [system for system in systems if system not in known]:
+        raise UserError(f"{path} has no system {unknown[0]!r}; there are {', '.join(known)}.")
+    return [system for system in known if system in systems or not systems]
 
 
 # --- W&B ------------------------------------------------------------------------------------------

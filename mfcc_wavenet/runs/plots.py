@@ -124,8 +124,8 @@ def curves(history: list[dict], title: str) -> Figure:
     return figure
 
 
-def bare_spectrograms(sounds: Sequence[Float[np.ndarray, " _"]], sample_rate: int) -> list[bytes]:
-    """PNGs, without axes, of sounds to be looked at side by side.
+def bare_spectrograms(sounds: Sequence[Float[np.ndarray, " _"]], sample_rate: int) -> list[Image.Image]:
+    """Pictures, without axes, of sounds to be looked at side by side.
 
     All have one scale of time, from 0 to the end of the longest, of frequency, from 0 to half the
     sample rate, and of colours, dB below the loudest point of the first sound.
@@ -169,16 +169,14 @@ def _decibels(
     return 20 * np.log10(np.maximum(magnitudes / loudest, 10 ** (-RANGE_DB / 20)))
 
 
-def _bare(decibels: np.ndarray, columns: int) -> bytes:
+def _bare(decibels: np.ndarray, columns: int) -> Image.Image:
     """A pixel per frequency and spectrum, the lowest frequency at the bottom, grey up to that many columns."""
     shades = np.minimum((decibels / RANGE_DB + 1) * SHADES, SHADES - 1).astype(np.uint8)
     shades = np.pad(shades, ((0, 0), (0, columns - shades.shape[1])), constant_values=SHADES)
     picture = Image.fromarray(shades[::-1])
     colours = [*colormaps["magma"].resampled(SHADES)(range(SHADES)), to_rgba(OVER)]
     picture.putpalette([round(255 * part) for colour in colours for part in colour[:3]])
-    png = io.BytesIO()
-    picture.save(png, format="PNG", optimize=True)
-    return png.getvalue()
+    return picture
 
 
 def _spectrogram(ax: Axes, wav: np.ndarray, window: int, hop: int, sample_rate: int, loudest: float) -> AxesImage:

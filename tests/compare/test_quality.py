@@ -14,6 +14,7 @@ from mfcc_wavenet.compare import page as compare
 from mfcc_wavenet.compare import reader
 from mfcc_wavenet.compare.reader import Run
 from mfcc_wavenet.config.command import Sampling
+from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import write_json, write_text
 from mfcc_wavenet.evaluation.clips import Clip
 from mfcc_wavenet.evaluation.held_out import Quality, quality
@@ -48,6 +49,14 @@ def test_each_system_of_an_evaluation_is_a_run(evaluation, measured):
             np.testing.assert_allclose(sound.original, clip.original, atol=2**-14)
             np.testing.assert_allclose(sound.generated, takes[system].wav, atol=2**-14)
     assert all(run.sounds == {} for run in reader.read([evaluation], audio=False))
+
+
+def test_some_systems_of_an_evaluation_are_chosen(evaluation):
+    """In its order; a name that it does not have is refused with those that it has."""
+    names = [run.name for run in reader.read([evaluation], systems=["mu-law", "ours"])]
+    assert names == ["ours, at 0.8", "mu-law, ceiling"]
+    with pytest.raises(UserError, match="no system 'mulaw'; there are ours, uncorrected, greedy, librosa, mu-law"):
+        reader.read([evaluation], systems=["mulaw"])
 
 
 def test_the_page_of_an_evaluation_is_its_table_and_its_clips(evaluation, measured):
