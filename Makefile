@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN = .venv/bin/python
 
-.PHONY: baseline evaluate test lint clean
+.PHONY: baseline evaluate test pages lint clean
 
 baseline: .venv/ready
 	$(RUN) run.py experiment=baseline
@@ -11,8 +11,11 @@ evaluate: .venv/ready
 	$(RUN) run.py experiment=baseline mode=evaluate
 
 test: .venv/ready
-	$(RUN) -m pytest -n 2 --dist loadfile -m 'not alone'
+	$(RUN) -m pytest -n 3 --dist loadfile -m 'not alone' --ignore=tests/test_docs.py
 	$(RUN) -m pytest -m alone $$(grep -rl 'mark.alone' tests --include='test_*.py')
+
+pages: .venv/ready
+	$(RUN) -m pytest -n 2 tests/test_docs.py
 
 lint: .venv/ready
 	$(RUN) -m ruff check .

@@ -1,6 +1,7 @@
 """What callers of the library pass: each function returns what was meant, or raises UserError."""
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,24 @@ def lengths_of(samples: Any, count: int) -> list[int | None]:
         if length is not None and not (is_integer(length) and length >= 0):
             raise UserError(f"samples={shown(length)}: it must be a whole number, 0 or more, or None for whole hops.")
     return [None if length is None else int(length) for length in lengths]
+
+
+def speaker_index(given: Any, speakers: Sequence[str], channels: int) -> int:
+    """The index of that speaker of a model, the first for None.
+
+    channels: of the model's speaker embedding. Raises UserError for a speaker that the model does not have, and for a
+    choice where it has one voice for all of them.
+    """
+    if given is None:
+        return 0
+    if not (isinstance(given, str) and given in speakers):
+        raise UserError(f"speaker={given} is unknown; the model's speakers are {', '.join(speakers)}.")
+    if len(speakers) > 1 and not channels:
+        raise UserError(
+            f"speaker={given}: this model has one voice for all of its {len(speakers)} speakers, since it was trained "
+            "with wavenet.speaker_channels=0; without speaker= it is heard."
+        )
+    return speakers.index(given)
 
 
 def is_integer(given: Any) -> bool:

@@ -341,9 +341,7 @@ class Inverter:
         return array
 
     def _speaker_index(self, speaker: Any) -> int:
-        if speaker is not None and not (isinstance(speaker, str) and speaker in self.speakers):
-            raise UserError(f"speaker={speaker} is unknown; the model's speakers are {', '.join(self.speakers)}.")
-        return 0 if speaker is None else self.speakers.index(speaker)
+        return arguments.speaker_index(speaker, self.speakers, self.settings.wavenet.speaker_channels)
 
     def decoder(self) -> mulaw.Decoder:
         """Codes to audio, from the beginning."""

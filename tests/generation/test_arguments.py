@@ -14,6 +14,7 @@ from support.settings import DEMO, ROOT
 from mfcc_wavenet import Inverter
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data import mulaw
+from mfcc_wavenet.generation import arguments
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -157,3 +158,11 @@ def test_only_codes_are_decoded(codes, channels):
 def test_nan_has_no_code():
     with pytest.raises(UserError, match="NaN"):
         mulaw.encode(np.array([0.0, np.nan]), 256)
+
+
+def test_a_model_with_one_voice_refuses_a_choice():
+    """Rather than ignoring it; a model of one speaker has nothing to choose, and one with an embedding has them all."""
+    assert arguments.speaker_index("bob", ("ann", "bob"), channels=8) == 1
+    assert arguments.speaker_index("ann", ("ann",), channels=0) == arguments.speaker_index(None, ("ann", "bob"), 0) == 0
+    with pytest.raises(UserError, match=r"speaker=bob: this model has one voice for all of its 2 speakers"):
+        arguments.speaker_index("bob", ("ann", "bob"), channels=0)
