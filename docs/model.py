@@ -41,11 +41,12 @@ Point = tuple[float, float]
 class Page:
     """A sheet to draw on; x runs to the right and y down, from the upper left corner."""
 
-    def __init__(self) -> None:
-        self.figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=DPI, facecolor="white")
+    def __init__(self, height: int) -> None:
+        self.height = height
+        self.figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=DPI, facecolor="white")
         self.ax = self.figure.add_axes((0, 0, 1, 1))
         self.ax.set_xlim(0, WIDTH)
-        self.ax.set_ylim(HEIGHT, 0)
+        self.ax.set_ylim(height, 0)
         self.ax.axis("off")
 
     def band(self, x: float, y: float, width: float, height: float, fill: str, edge: str = "none") -> None:
@@ -96,7 +97,7 @@ class Page:
 
     def inset(self, x: float, y: float, width: float, height: float) -> Axes:
         """Axes of their own, for data."""
-        axes = self.figure.add_axes((x / WIDTH, 1 - (y + height) / HEIGHT, width / WIDTH, height / HEIGHT))
+        axes = self.figure.add_axes((x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height))
         axes.set_xticks([])
         axes.set_yticks([])
         return axes
@@ -104,7 +105,7 @@ class Page:
 
 def draw(checkpoint: Checkpoint) -> Figure:
     """The model of that checkpoint, from MFCC frames to the next sample and back."""
-    page = Page()
+    page = Page(HEIGHT)
     audio, _ = soundfile.read(SENTENCE, dtype="float32")
     page.band(8, 8, 784, 134, BLUE_BAND)
     page.band(8, 150, 784, 558, AMBER_BAND)

@@ -44,14 +44,14 @@ def slug(name: str) -> str:
     return readable if len(readable.encode()) <= MAX_NAME_BYTES else _with_digest(readable, name, MAX_NAME_BYTES)
 
 
-def file_name(name: str, taken: str | None = None) -> str:
+def file_name(name: str, taken: Collection[str] = ()) -> str:
     """The name where that can begin a file's name, also in W&B; otherwise one like it, with a digest of the whole.
 
-    It may fill all that a file system takes, hold control characters or bytes that are not text. taken: a name that
-    is another file's.
+    It may fill all that a file system takes, hold control characters or bytes that are not text. taken: names that
+    are other files'.
     """
     readable = "".join(letter if letter.isprintable() and letter != "/" else "-" for letter in name)
-    if readable == name != taken and len(os.fsencode(name)) <= MAX_STEM_BYTES:
+    if readable == name and name not in taken and len(os.fsencode(name)) <= MAX_STEM_BYTES:
         return name
     return _with_digest(readable, name, MAX_STEM_BYTES)
 

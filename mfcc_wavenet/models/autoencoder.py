@@ -16,7 +16,7 @@ from mfcc_wavenet.config.geometry import Geometry, clamped_indices
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings
 from mfcc_wavenet.data.batch import Batch
 from mfcc_wavenet.models.base import Model, Predictions
-from mfcc_wavenet.models.bottleneck import Ae, Passed, Vae
+from mfcc_wavenet.models.bottleneck import Ae, CodesInUse, Passed, Vae
 from mfcc_wavenet.models.codebook import Vqvae, VqvaeEma
 from mfcc_wavenet.models.encoder import Encoder
 
@@ -107,6 +107,9 @@ class AutoEncoder(Model):
     @torch.no_grad()
     def follow(self, model: "AutoEncoder") -> None:
         self.bottleneck.follow(model.bottleneck)
+
+    def codes_in_use(self) -> CodesInUse | None:
+        return self.bottleneck.codes_in_use()
 
     def warning(self, rows: Sequence[dict[str, Any]]) -> str | None:
         if not rows and self.speakers > 1 and self.speaker is None:

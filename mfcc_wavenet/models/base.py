@@ -16,6 +16,7 @@ from torch.nn import functional
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import UpsamplingSettings, WavenetSettings
 from mfcc_wavenet.data.batch import Batch
+from mfcc_wavenet.models.bottleneck import CodesInUse
 from mfcc_wavenet.models.embedding import Embedding
 from mfcc_wavenet.models.upsampling import Upsampling
 from mfcc_wavenet.models.wavenet import WaveNet
@@ -131,6 +132,10 @@ class Model(nn.Module, ABC):
 
         What has not moved there but was replaced by something else is not averaged with what it was.
         """
+
+    def codes_in_use(self) -> CodesInUse | None:
+        """The codebook of a model that has one, to be looked at."""
+        return None
 
     def warning(self, rows: Sequence[dict[str, Any]]) -> str | None:
         """A sentence that whoever trains should read after the latest of these rows; before training, of no row."""

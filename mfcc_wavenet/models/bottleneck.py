@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from mfcc_wavenet.config.autoencoder_settings import BottleneckSettings
@@ -27,6 +28,14 @@ class Passed:
     penalties: dict[str, Float[Tensor, ""]]  # not yet weighted
     figures: dict[str, Float[Tensor, ""]]
     kept: dict[str, Tensor] = field(default_factory=dict)  # what after_step needs
+
+
+@dataclass(frozen=True)
+class CodesInUse:
+    """A codebook, and how often each of its codes is used."""
+
+    vectors: Float32[np.ndarray, "K D"]
+    shares: Float32[np.ndarray, " K"]  # of all latents, in the latest steps
 
 
 class Bottleneck(nn.Module, ABC):
@@ -106,6 +115,10 @@ class Bottleneck(nn.Module, ABC):
 
     def follow(self, other: "Bottleneck") -> None:
         """As in Model."""
+
+    def codes_in_use(self) -> CodesInUse | None:
+        """As in Model."""
+        return None
 
     def warning(self, rows: Sequence[dict[str, Any]]) -> str | None:
         """As in Model."""

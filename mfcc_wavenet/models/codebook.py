@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mfcc_wavenet.config.autoencoder_settings import BottleneckSettings
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.models.bottleneck import Bottleneck, Passed, moments
+from mfcc_wavenet.models.bottleneck import Bottleneck, CodesInUse, Passed, moments
 from mfcc_wavenet.models.embedding import Embedding
 
 KMEANS_ITERATIONS = 20
@@ -182,6 +182,13 @@ class Vqvae(Bottleneck):
         self.codebook.weight.copy_(torch.where(replaced, other.codebook.weight, self.codebook.weight))
 
     # --- what is told of it -----------------------------------------------------------------------
+
+    def codes_in_use(self) -> CodesInUse | None:
+        """Of what a checkpoint holds, too; None as long as there is no codebook."""
+        if not self.ready:
+            return None
+        shares = self.counts / self.counts.sum()
+        return CodesInUse(self.codebook.weight.detach().cpu().numpy(), shares.cpu().numpy())
 
     def _figures(self) -> dict[str, Tensor]:
         """NaN, and so left out, where there is no codebook yet."""

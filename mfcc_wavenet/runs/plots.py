@@ -30,6 +30,7 @@ POINTS = 2000  # of a waveform that are drawn as a line; longer ones as an envel
 COLOURS = 128  # a palette takes a fraction of the bytes of full colour
 ZERO = "zero, the aim"
 TITLE_CHARACTERS = 60  # of any width that fit over a picture
+MAX_CODES = 512  # whose distances are drawn
 MAX_MARKED = 40  # points of a curve with a marker each
 UNITS = {10**9: "billions", 10**6: "millions", 10**3: "thousands"}  # of an axis whose numbers get long
 SILENCE = 1e-3  # amplitude below which waveforms are drawn flat
@@ -136,6 +137,34 @@ def bare_spectrograms(sounds: Sequence[Float[np.ndarray, " _"]], sample_rate: in
     loudest = max(magnitudes[0].max(), np.finfo(np.float64).tiny)
     columns = max(of_sound.shape[1] for of_sound in magnitudes)
     return [_bare(_decibels(of_sound, loudest), columns) for of_sound in magnitudes]
+
+
+def codebook(vectors: Float[np.ndarray, "K D"], shares: Float[np.ndarray, " K"], title: str) -> Figure:
+    """How often each code is used, the most frequent first, and how far codes are from each other.
+
+    shares: of all latents. The distances are Euclidean, with similar codes side by side; of a large codebook, those of
+    the most frequent codes.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage  # a second of imports, for a model that has a codebook
+    from scipy.spatial.distance import pdist, squareform
+
+    by_use = np.argsort(-shares, kind="stable")
+    shown = vectors[by_use[:MAX_CODES]]
+    distances = pdist(shown)
+    order = leaves_list(linkage(distances, "average"))
+    perplexity = np.exp(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
+    figure = Figure(figsize=(12, 5), dpi=100, layout="constrained")
+    used, matrix = figure.subplots(1, 2)
+    _entitle(figure, title, f"{len(shares):,} codes, in use as {perplexity:.1f} that are equally frequent would be")
+    used.bar(np.arange(len(shares)), 100 * shares[by_use], width=1, color=BLUE)
+    used.axhline(100 / len(shares), color=GREEN, linewidth=1, linestyle="--", label="if all were equally frequent")
+    used.set_xlabel("codes, the most frequent first")
+    used.set_ylabel("% of all latents")
+    used.legend(frameon=False)
+    image = matrix.imshow(squareform(distances)[np.ix_(order, order)], cmap="magma", vmin=0, interpolation="nearest")
+    matrix.set_xlabel("codes, similar ones side by side")
+    figure.colorbar(image, ax=matrix, label="distance")
+    return figure
 
 
 def drawn(figure: Figure) -> Image.Image:

@@ -175,6 +175,7 @@ class Chassis:
                 self._log_row(report)
             if every(settings.sample_interval, self.step):
                 report.sounds(self.step, self._first_utterances())
+                report.codes(self.step, self.evaluated_model.codes_in_use())
                 self.metrics.restart_clock()
             if every(settings.evaluate_interval, self.step) and self._worth_evaluating():
                 zero = passes.look_for_zero(self, report)
@@ -306,7 +307,8 @@ class Chassis:
         self._refuse_divergence()
         results = passes.conclude(self, report, zero)
         try:
-            report.conclude(self.step, self._first_utterances(), self.history, results)
+            codes = self.evaluated_model.codes_in_use()
+            report.conclude(self.step, self._first_utterances(), codes, self.history, results)
             if passes.is_best(self):
                 self._write(BEST)  # the last pass is in no checkpoint.pt: a resumed run makes and logs it again
             if self.ranks.leads:

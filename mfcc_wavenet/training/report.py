@@ -6,17 +6,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import soundfile
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from mfcc_wavenet.config.files import CHECKPOINT, CONFIG, HISTORY, RESULTS, file_name
 from mfcc_wavenet.evaluation.free_running import Sample
 from mfcc_wavenet.evaluation.teacher_forced import TeacherForced
+from mfcc_wavenet.models.bottleneck import CodesInUse
 from mfcc_wavenet.runs import plots
 from mfcc_wavenet.runs.history import append_row
 from mfcc_wavenet.runs.summary import table
 from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, Tracker
 
-CURVES = "curves"  # a picture in the run's folder
+CURVES, CODEBOOK = "curves", "codebook"  # pictures in the run's folder
 TERMINAL_SECONDS, LOG_SECONDS = 0.5, 30.0  # between two drawings of the bar
 
 
@@ -82,24 +84,36 @@ class Report:
         """Originals and what the model makes of their MFCCs, free-running, with spectrograms."""
         rate = self.sample_rate
         for utterance, original, copy in samples:
-            name = file_name(utterance, taken=CURVES)
+            name = file_name(utterance, taken=(CURVES, CODEBOOK))
             self.tracker.audio(f"audio/{name}/original", original, rate, step)
             self.tracker.audio(f"audio/{name}/generated", copy, rate, step, f"step {step}, from MFCCs alone")
             figure = plots.spectrograms(original, copy, rate, f"{name}, step {step}")
             self.tracker.picture(f"spectrogram/{name}", figure, step)
 
-    def conclude(self, step: int, samples: list[Sample], history: list[dict], results: dict) -> None:
-        """The end: summary, last sounds and curves; sounds and pictures also as files in the run's folder.
+    def codes(self, step: int, codes: CodesInUse | None) -> Figure | None:
+        """The picture of a codebook, if there is one."""
+        if codes is None:
+            return None
+        figure = plots.codebook(codes.vectors, codes.shares, f"{self.folder.name}, step {step}")
+        self.tracker.picture(CODEBOOK, figure, step)
+        return figure
+
+    def conclude(
+        self, step: int, samples: list[Sample], codes: CodesInUse | None, history: list[dict], results: dict
+    ) -> None:
+        """The end: summary, last sounds, codebook and curves; sounds and pictures also as files in the run's folder.
 
         Raises OSError or soundfile.SoundFileError where a file cannot be written.
         """
         self.tracker.summarise(results)
         self.sounds(step, samples)
+        if figure := self.codes(step, codes):
+            plots.save(figure, self.folder / f"{CODEBOOK}.png")
         curves = plots.curves(history, self.folder.name)
         self.tracker.picture(CURVES, curves, step)
         plots.save(curves, self.folder / f"{CURVES}.png")
         for utterance, original, copy in samples:
-            name = file_name(utterance, taken=CURVES)
+            name = file_name(utterance, taken=(CURVES, CODEBOOK))
             soundfile.write(self.folder / f"{name}.original.wav", original, self.sample_rate)
             soundfile.write(self.folder / f"{name}.generated.wav", copy, self.sample_rate)
             figure = plots.spectrograms(original, copy, self.sample_rate, name)
@@ -153,7 +167,12 @@ class NoReport(Report):
     def sounds(self, step: int, samples: Iterable[Sample]) -> None:
         pass
 
-    def conclude(self, step: int, samples: list[Sample], history: list[dict], results: dict) -> None:
+    def codes(self, step: int, codes: CodesInUse | None) -> Figure | None:
+        pass
+
+    def conclude(
+        self, step: int, samples: list[Sample], codes: CodesInUse | None, history: list[dict], results: dict
+    ) -> None:
         pass
 
     def keep(self, experiment: str | None, results: dict) -> None:

@@ -75,7 +75,7 @@ def owner(tmp_path):
 def test_names_that_must_change_stay_different():
     """Two long ones that begin alike, and two that differ in what cannot be seen."""
     names = ["a" * 251, "a" * 250 + "b", "a\tb", "a\nb", "a-b", "curves", "ü" * 125]
-    assert len({file_name(name, taken="curves") for name in names}) == len(names)
+    assert len({file_name(name, taken=["curves"]) for name in names}) == len(names)
     assert all(len(f"{file_name(name)}.generated.wav".encode()) <= 255 for name in names)
 
 

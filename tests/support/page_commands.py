@@ -139,6 +139,17 @@ def try_figure(clone: SimpleNamespace) -> None:
     assert drawn.shape == shown.shape and np.abs(drawn - shown).mean() < 1e-3
 
 
+def try_autoencoder_figures(clone: SimpleNamespace) -> None:
+    """They are those of the page."""
+    module = importlib.import_module("docs.autoencoder")
+    for name, shown in {"PICTURE": module.PICTURE, "CODES": module.CODES}.items():
+        clone.monkeypatch.setattr(module, name, clone.folder / "runs" / shown.name)
+    module.main()
+    for name in ("autoencoder.png", "codebook.png"):
+        drawn, shown = imread(clone.folder / "runs" / name), imread(ROOT / "docs" / name)
+        assert drawn.shape == shown.shape and np.abs(drawn - shown).mean() < 1e-2
+
+
 def try_speech_figure(clone: SimpleNamespace, folder: str, *clip: str) -> None:
     """Of the clips of another evaluation, and of its first."""
     module = importlib.import_module("docs.speech")
@@ -204,6 +215,7 @@ RULES: dict[str, Callable[..., None]] = {
     "python -m mfcc_wavenet.workspace": try_workspace,
     "python -m mfcc_wavenet.bench": try_bench,
     "python -m docs.model": try_figure,
+    "python -m docs.autoencoder": try_autoencoder_figures,
     "python -m docs.speech": try_speech_figure,
     "python -m support.fit_front_ends": try_fit,
     "python -m pytest": try_pytest,

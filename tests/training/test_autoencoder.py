@@ -141,6 +141,9 @@ def test_units_reproduce_what_was_learnt_without_an_error(tmp_path):
     frames = torch.from_numpy(chassis.windows.frames(0))[None]
     latents = chassis.model.encode(frames)[0]
     assert len(latents) == 6 and all((latent == codes).all(1).any() for latent in latents)
+    assert (tmp_path / "run" / "codebook.png").is_file() and chassis.model.codes_in_use().shares.sum() == pytest.approx(
+        1
+    )
 
 
 def test_codes_stay_in_use(small, tmp_path):
