@@ -7,6 +7,7 @@ works in any thread and on a machine without a screen.
 import io
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -167,8 +168,12 @@ def codebook(vectors: Float[np.ndarray, "K D"], shares: Float[np.ndarray, " K"],
     return figure
 
 
+@lru_cache(maxsize=1)
 def drawn(figure: Figure) -> Image.Image:
-    """The figure as a picture; a letter that the font lacks, in a name, is drawn as a box."""
+    """The figure as a picture; a letter that the font lacks, in a name, is drawn as a box.
+
+    Drawing takes most of a second: what goes to W&B and then into a file is drawn once.
+    """
     png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")

@@ -82,13 +82,18 @@ class Report:
 
     def sounds(self, step: int, samples: Iterable[Sample]) -> None:
         """Originals and what the model makes of their MFCCs, free-running, with spectrograms."""
-        rate = self.sample_rate
-        for utterance, original, copy in samples:
-            name = file_name(utterance, taken=(CURVES, CODEBOOK))
-            self.tracker.audio(f"audio/{name}/original", original, rate, step)
-            self.tracker.audio(f"audio/{name}/generated", copy, rate, step, f"step {step}, from MFCCs alone")
-            figure = plots.spectrograms(original, copy, rate, f"{name}, step {step}")
-            self.tracker.picture(f"spectrogram/{name}", figure, step)
+        for sample in samples:
+            self._sound(step, sample)
+
+    def _sound(self, step: int, sample: Sample) -> tuple[str, Figure]:
+        """The name that its files have, and its spectrograms."""
+        utterance, original, copy = sample
+        name, rate = file_name(utterance, taken=(CURVES, CODEBOOK)), self.sample_rate
+        self.tracker.audio(f"audio/{name}/original", original, rate, step)
+        self.tracker.audio(f"audio/{name}/generated", copy, rate, step, f"step {step}, from MFCCs alone")
+        figure = plots.spectrograms(original, copy, rate, f"{name}, step {step}")
+        self.tracker.picture(f"spectrogram/{name}", figure, step)
+        return name, figure
 
     def codes(self, step: int, codes: CodesInUse | None) -> Figure | None:
         """The picture of a codebook, if there is one."""
@@ -106,18 +111,16 @@ class Report:
         Raises OSError or soundfile.SoundFileError where a file cannot be written.
         """
         self.tracker.summarise(results)
-        self.sounds(step, samples)
         if figure := self.codes(step, codes):
             plots.save(figure, self.folder / f"{CODEBOOK}.png")
         curves = plots.curves(history, self.folder.name)
         self.tracker.picture(CURVES, curves, step)
         plots.save(curves, self.folder / f"{CURVES}.png")
-        for utterance, original, copy in samples:
-            name = file_name(utterance, taken=(CURVES, CODEBOOK))
-            soundfile.write(self.folder / f"{name}.original.wav", original, self.sample_rate)
-            soundfile.write(self.folder / f"{name}.generated.wav", copy, self.sample_rate)
-            figure = plots.spectrograms(original, copy, self.sample_rate, name)
+        for sample in samples:
+            name, figure = self._sound(step, sample)
             plots.save(figure, self.folder / f"{name}.png")
+            for which, wav in zip(("original", "generated"), sample[1:]):
+                soundfile.write(self.folder / f"{name}.{which}.wav", wav, self.sample_rate)
 
     def keep(self, experiment: str | None, results: dict) -> None:
         """The table in W&B's log; the final checkpoint as an artifact, which checkpoint=wandb:... finds again."""
