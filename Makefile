@@ -11,7 +11,7 @@ evaluate: .venv/ready
 	$(RUN) run.py experiment=baseline mode=evaluate
 
 test: .venv/ready
-	$(RUN) -m pytest -n 3 --dist loadfile -m 'not alone' --ignore=tests/test_docs.py
+	$(RUN) -m pytest -n 2 --dist loadfile -m 'not alone' --ignore=tests/test_docs.py
 	$(RUN) -m pytest -m alone $$(grep -rl 'mark.alone' tests --include='test_*.py')
 
 pages: .venv/ready

@@ -5,7 +5,6 @@ logged means one warning.
 """
 
 import contextlib
-import io
 import logging
 import os
 import re
@@ -139,11 +138,11 @@ class Tracker:
         self._log(lambda: {name: wandb.Image(plots.drawn(figure))}, step)
 
     def table(self, name: str, rows: list[dict[str, Any]], sample_rate: int, step: int) -> None:
-        """Log rows of the same keys as a table: sounds (samples,) become players, and PNG files pictures."""
+        """Log rows of the same keys as a table: sounds (samples,) become players."""
 
         def cell(value: Any) -> Any:
-            if isinstance(value, bytes):
-                return wandb.Image(Image.open(io.BytesIO(value)))
+            if isinstance(value, Image.Image):
+                return wandb.Image(value)
             return wandb.Audio(value, sample_rate) if isinstance(value, np.ndarray) else value
 
         cells = ([cell(value) for value in row.values()] for row in rows)
