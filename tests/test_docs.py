@@ -57,7 +57,8 @@ def used(tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr
     shutil.copytree(folder / "runs" / "mine", folder / "runs" / "sweeps" / "zero_error" / "000")
     write_archive(folder / "speech.units.npz", Encoded(np.arange(10, dtype=np.uint16)))
-    (folder / "sentence.units.txt").write_text("sentence\t7 7 12 0 63 63\n")
+    for name in ("sentence", "speech"):
+        (folder / f"{name}.units.txt").write_text(f"{name}\t7 7 12 0 63 63\n")
     line = [sys.executable, str(ROOT / "run.py"), "mode=evaluate", "checkpoint=runs/mine"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
