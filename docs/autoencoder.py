@@ -26,11 +26,11 @@ from docs.model import (
     RED_FILL,
     SENTENCE,
     Page,
+    draw_mfccs,
 )
 from mfcc_wavenet import Inverter
 from mfcc_wavenet.config.experiments import pinned_checkpoint
 from mfcc_wavenet.config.files import replacing
-from mfcc_wavenet.data.mfcc import features
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs import plots
@@ -48,7 +48,8 @@ def draw(checkpoint: Checkpoint) -> Figure:
     page.band(8, 8, 784, 136, BLUE_BAND)
     page.band(8, 156, 784, 136, AMBER_BAND)
     draw_encoder(page, checkpoint, audio)
-    units = Inverter(checkpoint).encode(Inverter(checkpoint).features(audio, rate))
+    inverter = Inverter(checkpoint)
+    units = inverter.encode(inverter.features(audio, rate))
     draw_decoder(page, checkpoint, [int(unit) for unit in units[FRAMES.start // 2 : FRAMES.stop // 2]], audio)
     return page.figure
 
@@ -58,9 +59,7 @@ def draw_encoder(page: Page, checkpoint: Checkpoint, audio: np.ndarray) -> None:
     settings, geometry = checkpoint.settings, checkpoint.geometry
     bottleneck, encoder = settings.bottleneck, settings.encoder
     page.text(22, 24, "mode=encode", ha="left", weight="bold", color=BLUE)
-    frames = checkpoint.statistics.normalise(features(audio, settings.features))
-    heat_map = page.inset(24, 38, 150, 74)
-    heat_map.imshow(frames[:, FRAMES], cmap="magma", aspect="auto", origin="lower", vmin=-2.5, vmax=2.5)
+    draw_mfccs(page, checkpoint, audio)
     page.text(99, 126, f"MFCCs and deltas (F, {settings.features.channels})")
     page.arrow((178, 75), (238, 75))
     layers, seen = len(encoder.kernel_sizes), geometry.encoder.receptive_field

@@ -103,6 +103,13 @@ class Page:
         return axes
 
 
+def draw_mfccs(page: Page, checkpoint: Checkpoint, audio: np.ndarray) -> None:
+    """The frames of the sentence that are shown, as the network sees them; an arrow leads on from (178, 75)."""
+    frames = checkpoint.statistics.normalise(features(audio, checkpoint.settings.features))
+    heat_map = page.inset(24, 38, 150, 74)
+    heat_map.imshow(frames[:, FRAMES], cmap="magma", aspect="auto", origin="lower", vmin=-2.5, vmax=2.5)
+
+
 def draw(checkpoint: Checkpoint) -> Figure:
     """The model of that checkpoint, from MFCC frames to the next sample and back."""
     page = Page(HEIGHT)
@@ -125,9 +132,7 @@ def draw_frames(page: Page, checkpoint: Checkpoint, audio: np.ndarray) -> None:
     page.text(22, 24, f"frame rate: a frame every {milliseconds} ms, {hop} samples", ha="left", color=BLUE)
     page.text(22, 166, f"sample rate: {settings.features.sample_rate:,} samples a second", ha="left", color=AMBER)
 
-    frames = checkpoint.statistics.normalise(features(audio, settings.features))
-    heat_map = page.inset(24, 38, 150, 74)
-    heat_map.imshow(frames[:, FRAMES], cmap="magma", aspect="auto", origin="lower", vmin=-2.5, vmax=2.5)
+    draw_mfccs(page, checkpoint, audio)
     page.text(99, 126, "MFCCs, deltas, delta-deltas")
 
     page.arrow((178, 75), (262, 75))

@@ -3,18 +3,15 @@
 FOLDER is that of the clips that mode=evaluate has measured, and CLIP the one that is shown, or else the first.
 """
 
-import json
 import sys
 from pathlib import Path
 
-import librosa
-import numpy as np
 import soundfile
 from matplotlib.figure import Figure
 
 from mfcc_wavenet.config.errors import UserError, exit_codes
-from mfcc_wavenet.config.files import CLIPS_INDEX, ORIGINAL
-from mfcc_wavenet.runs.plots import save
+from mfcc_wavenet.config.files import CLIPS_INDEX, ORIGINAL, read_json
+from mfcc_wavenet.runs.plots import bare_spectrograms, save
 
 PICTURE = Path(__file__).with_name("speech.png")
 ROWS = {
@@ -24,29 +21,22 @@ ROWS = {
     "ours": "ours,\nfrom MFCCs",
 }
 WIDTH, HEIGHT, DPI = 8, 6, 100  # inches, and pixels of each
-N_FFT, HOP_LENGTH = 512, 64
-RANGE = 70  # dB below the loudest point of the original that are shown
 
 
 def draw(folder: Path, clip: str | None) -> Figure:
     """The spectrograms of a clip, one below the other. UserError where there is no such clip."""
-    try:
-        index = json.loads((folder / CLIPS_INDEX).read_text())["rows"]
-    except OSError as error:
-        raise UserError(f"{folder} holds no clips of an evaluation ({error.strerror}).") from error
+    index = read_json(folder / CLIPS_INDEX)["rows"]
     names = list(dict.fromkeys(row["clip"] for row in index))
     if clip not in (None, *names):
         raise UserError(f"{folder} has no clip {clip}; there are {', '.join(names)}.")
     audio = {row["system"]: row["audio"] for row in index if row["clip"] == (clip or names[0])}
+    wavs = [soundfile.read(folder / audio[system], dtype="float32")[0] for system in ROWS]
+    rate = soundfile.info(folder / audio[ORIGINAL]).samplerate
+    extent = (0, max(map(len, wavs)) / rate, 0, rate / 2000)
     figure = Figure((WIDTH, HEIGHT), dpi=DPI, layout="constrained")
-    loudest = None
-    for ax, (system, label) in zip(figure.subplots(len(ROWS), 1, sharex=True), ROWS.items()):
-        wav, rate = soundfile.read(folder / audio[system], dtype="float32")
-        magnitudes = np.abs(librosa.stft(wav, n_fft=N_FFT, hop_length=HOP_LENGTH))
-        loudest = magnitudes.max() if loudest is None else loudest
-        decibels = librosa.amplitude_to_db(magnitudes, ref=loudest, top_db=None)
-        extent = (0, len(wav) / rate, 0, rate / 2000)
-        ax.imshow(decibels, "magma", aspect="auto", origin="lower", extent=extent, vmin=-RANGE, vmax=0)
+    axes = figure.subplots(len(ROWS), 1, sharex=True)
+    for ax, picture, label in zip(axes, bare_spectrograms(wavs, rate), ROWS.values()):
+        ax.imshow(picture.convert("RGB"), aspect="auto", extent=extent)
         ax.set_ylabel(f"{label}\nkHz")
     ax.set_xlabel("seconds")
     return figure

@@ -187,12 +187,15 @@ class Vqvae(Bottleneck):
         """Of what a checkpoint holds, too; None as long as there is no codebook."""
         if not self.ready:
             return None
-        shares = self.counts / self.counts.sum()
-        return CodesInUse(self.codebook.weight.detach().cpu().numpy(), shares.cpu().numpy())
+        return CodesInUse(self.codebook.weight.detach().cpu().numpy(), self._shares().cpu().numpy())
+
+    def _shares(self) -> Float[Tensor, " K"]:
+        """Of each code in all latents; NaN as long as there is no codebook."""
+        return self.counts / self.counts.sum()
 
     def _figures(self) -> dict[str, Tensor]:
         """NaN, and so left out, where there is no codebook yet."""
-        shares = self.counts / self.counts.sum()
+        shares = self._shares()
         return {
             "perplexity": torch.special.entr(shares).sum().exp(),
             "codes_used": torch.where(self.ready, (shares > USED / len(shares)).sum(), torch.nan),

@@ -138,7 +138,7 @@ class Tracker:
         self._log(lambda: {name: wandb.Image(plots.drawn(figure))}, step)
 
     def table(self, name: str, rows: list[dict[str, Any]], sample_rate: int, step: int) -> None:
-        """Log rows of the same keys as a table: sounds (samples,) become players."""
+        """Log rows of the same keys as a table: sounds (samples,) become players, and images pictures."""
 
         def cell(value: Any) -> Any:
             if isinstance(value, Image.Image):
