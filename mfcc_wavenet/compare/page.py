@@ -57,10 +57,13 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
     environment.filters |= {"value": _formatted, "breakable": _breakable}
     shorts = _short_names([run.name for run in runs])
     ranks = _ranks(runs)
+    best_first = sorted(range(len(runs)), key=lambda number: _rank(runs[number], ranks))
     text = environment.get_template("page.html").render(
         title=title,
         runs=[_Style.of(number, run, short) for number, (run, short) in enumerate(zip(runs, shorts))],
-        best_first=sorted(range(len(runs)), key=lambda number: _rank(runs[number], ranks)),
+        best_first=best_first,
+        with_results=[number for number in best_first if not runs[number].is_of_another_system],
+        unfinished=any(not run.results for run in runs),
         ranks=ranks,
         axes=list(AXES),
         metrics=[*shown, *(name for name in known if name not in shown)],

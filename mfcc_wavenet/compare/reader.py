@@ -50,6 +50,11 @@ class Run:
     history: list[Row]  # numbers under W&B's names, such as train/loss, and "step", which never decreases
     sounds: dict[str, Sound]  # by utterance
 
+    @property
+    def is_of_another_system(self) -> bool:
+        """Whether an evaluation measured it next to its model (librosa, a ceiling, ...): its quality is all it has."""
+        return self.results.keys() == {"quality"}
+
 
 def read(paths: Iterable[str | Path], audio: bool = True, systems: Sequence[str] = ()) -> list[Run]:
     """The runs at these paths, in that order, each once and under a unique name.

@@ -83,6 +83,24 @@ def test_a_run_with_a_table_in_its_results_shows_it(measured):
     assert "Speech quality" in compare.page(runs) and "Speech quality" not in compare.page(runs[:1])
 
 
+def results_of(runs: list[Run]) -> str | None:
+    """The part of the page that tells results; None if it has none."""
+    found = re.search(r'<section id="results">.*?</section>', compare.page(runs), re.DOTALL)
+    return found and found[0]
+
+
+def test_only_a_run_can_be_unfinished(evaluation):
+    """Systems that were measured next to a model have no row among the results, and nothing says that they run."""
+    ours, *others = reader.read([evaluation], audio=False)
+    unfinished = Run("later", "later", {}, {}, [], {})
+    text = results_of([ours, *others])
+    assert ours.name in text and not any(name in text for name in SYSTEMS[1:]) and "not finished" not in text
+    text = results_of([unfinished, *others, ours])
+    assert "A run without results has not finished." in text and text.index(ours.name) < text.index("later")
+    assert not any(name in text for name in SYSTEMS[1:])
+    assert results_of(others) is None and "None of these runs has finished." in results_of([unfinished, *others])
+
+
 def test_a_damaged_evaluation_is_one_sentence(evaluation):
     """Of another program, without its quality, or without a clip."""
     content, index = json.loads(evaluation.read_text()), evaluation.with_name("speech.evaluation.clips") / "clips.json"
