@@ -177,7 +177,7 @@ def _generated(checkpoint: Checkpoint) -> dict[str, Sound]:
 
 
 def _from_evaluation(path: Path, audio: bool, systems: Sequence[str]) -> list[Run]:
-    """The systems that were compared, or those of them; the first one has the figures that are the model's alone."""
+    """The systems that were compared, or those of them; the first of all is the model, which alone has more figures."""
     folder, figures = _clips(path), read_json(path)
     rows = read_json(folder / CLIPS_INDEX).get("rows")
     runs: list[Run] = []
@@ -185,11 +185,12 @@ def _from_evaluation(path: Path, audio: bool, systems: Sequence[str]) -> list[Ru
         quality = figures.pop("quality")
         files = {(row["system"], row["clip"]): folder / row["audio"] for row in rows}
         rate = soundfile.info(next(iter(files.values()))).samplerate
+        model = next(iter(quality["values"]))
         for system in _chosen(systems, quality["values"], path):
             values = quality["values"][system]
             clips = [clip for other, clip in files if audio and other == system]
             pairs = {clip: (files[ORIGINAL, clip], files[system, clip]) for clip in clips}
-            results = ({} if runs else figures) | {"quality": quality | {"values": {system: values}}}
+            results = (figures if system == model else {}) | {"quality": quality | {"values": {system: values}}}
             source = f"{_short(path)}, {system}"
             runs.append(Run(quality["rows"][system], source, {}, results, [], _sounds(pairs, rate)))
     except (AttributeError, KeyError, StopIteration, TypeError, soundfile.SoundFileError) as error:

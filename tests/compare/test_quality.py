@@ -52,9 +52,11 @@ def test_each_system_of_an_evaluation_is_a_run(evaluation, measured):
 
 
 def test_some_systems_of_an_evaluation_are_chosen(evaluation):
-    """In its order; a name that it does not have is refused with those that it has."""
+    """In its order, without the model's figures if it is not among them; a name that it does not have is refused."""
     names = [run.name for run in reader.read([evaluation], systems=["mu-law", "ours"])]
     assert names == ["ours, at 0.8", "mu-law, ceiling"]
+    (librosa,) = reader.read([evaluation], audio=False, systems=["librosa"])
+    assert librosa.is_of_another_system and "nats" not in librosa.results
     with pytest.raises(UserError, match="no system 'mulaw'; there are ours, uncorrected, greedy, librosa, mu-law"):
         reader.read([evaluation], systems=["mulaw"])
 
