@@ -98,7 +98,7 @@ def main() -> None:
     with replacing(PICTURE) as unfinished:
         draw(checkpoint).savefig(unfinished, format="png")
     codes = checkpoint.model().codes_in_use()
-    plots.save(plots.codebook(codes.vectors, codes.shares, RECORD), CODES)
+    plots.save(plots.codebook(codes.vectors, codes.shares, codes.perplexity, RECORD), CODES)
 
 
 if __name__ == "__main__":

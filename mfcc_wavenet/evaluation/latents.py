@@ -4,6 +4,7 @@ The decoder of a WaveNet autoencoder may ignore its latents, and the likelihood 
 bit/s can save no more than 0.013 nats of each sample. What is lost with the latents of another place does.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,8 +19,8 @@ from mfcc_wavenet.evaluation.sharing import ALONE, Alone
 from mfcc_wavenet.evaluation.teacher_forced import PASS_WINDOW, pass_of
 from mfcc_wavenet.generation.cpu.encoder import PackedEncoder
 from mfcc_wavenet.generation.float32 import float32_products
-from mfcc_wavenet.generation.units.counts import entropy_bits, max_bits
 from mfcc_wavenet.models.base import Model
+from mfcc_wavenet.models.bottleneck import entropy_bits
 
 MAX_PROBED = 2000  # utterances that speakers are probed in, spread evenly over the corpus
 PROBED = ("mfcc", "latents", "units")
@@ -112,7 +113,7 @@ def _of_units(found: Sequence[_Utterance], rate: float) -> dict[str, float | int
     counts = sum(one.counts for one in found)
     bits = entropy_bits(counts)
     margin = min(one.margin for one in found)
-    return dict(zip(names, (int((counts > 0).sum()), 2**bits, bits * rate, max_bits(len(counts)) * rate, margin)))
+    return dict(zip(names, (int((counts > 0).sum()), 2**bits, bits * rate, math.log2(len(counts)) * rate, margin)))
 
 
 def _of_speakers(found: Sequence[_Utterance], speakers: Sequence[str]) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Num
 from torch import Tensor, nn
 
 from mfcc_wavenet.config.autoencoder_settings import BottleneckSettings
@@ -36,6 +36,21 @@ class CodesInUse:
 
     vectors: Float32[np.ndarray, "K D"]
     shares: Float32[np.ndarray, " K"]  # of all latents, in the latest steps
+
+    @property
+    def perplexity(self) -> float:
+        """How many equally frequent codes would have the same entropy."""
+        return 2 ** entropy_bits(self.shares)
+
+
+def entropy_bits(counts: Num[np.ndarray, " K"]) -> float:
+    """Of a unit, by counts or shares of each: from 0, of one alone, to log2 K, of all equally often.
+
+    2 to its power is the perplexity; in each step, where nothing may wait for the device, Vqvae computes that itself.
+    What neighbours say of each other is not counted, so it is more than a good model of units would need.
+    """
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log2(shares)).sum()) if len(shares) > 1 else 0.0
 
 
 class Bottleneck(nn.Module, ABC):

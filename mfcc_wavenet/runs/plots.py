@@ -140,11 +140,13 @@ def bare_spectrograms(sounds: Sequence[Float[np.ndarray, " _"]], sample_rate: in
     return [_bare(_decibels(of_sound, loudest), columns) for of_sound in magnitudes]
 
 
-def codebook(vectors: Float[np.ndarray, "K D"], shares: Float[np.ndarray, " K"], title: str) -> Figure:
+def codebook(
+    vectors: Float[np.ndarray, "K D"], shares: Float[np.ndarray, " K"], perplexity: float, title: str
+) -> Figure:
     """How often each code is used, the most frequent first, and how far codes are from each other.
 
-    shares: of all latents. The distances are Euclidean, with similar codes side by side; of a large codebook, those of
-    the most frequent codes.
+    shares: of all latents; perplexity: of these. The distances are Euclidean, with similar codes side by side; of a
+    large codebook, those of the most frequent codes.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage  # a second of imports, for a model that has a codebook
     from scipy.spatial.distance import pdist, squareform
@@ -153,7 +155,6 @@ def codebook(vectors: Float[np.ndarray, "K D"], shares: Float[np.ndarray, " K"],
     shown = vectors[by_use[:MAX_CODES]]
     distances = pdist(shown)
     order = leaves_list(linkage(distances, "average"))
-    perplexity = np.exp(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
     figure = Figure(figsize=(12, 5), dpi=100, layout="constrained")
     used, matrix = figure.subplots(1, 2)
     _entitle(figure, title, f"{len(shares):,} codes, in use as {perplexity:.1f} that are equally frequent would be")

@@ -99,7 +99,8 @@ class Report:
         """The picture of a codebook, if there is one."""
         if codes is None:
             return None
-        figure = plots.codebook(codes.vectors, codes.shares, f"{self.folder.name}, step {step}")
+        title = f"{self.folder.name}, step {step}"
+        figure = plots.codebook(codes.vectors, codes.shares, codes.perplexity, title)
         self.tracker.picture(CODEBOOK, figure, step)
         return figure
 

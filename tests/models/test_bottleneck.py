@@ -303,14 +303,17 @@ def test_an_average_follows_codes_that_are_replaced():
 
 
 def test_perplexity_is_the_number_of_codes_in_even_use():
+    """In a row of metrics and under the picture of the codebook."""
     for used in range(1, 5):
         made = bottleneck("vqvae")
         made.counts.copy_(torch.tensor([1.0] * used + [0.0] * (4 - used)))
         figures = made._figures()
         assert figures["perplexity"].item() == pytest.approx(used) and figures["codes_used"] == used
+        assert made.codes_in_use().perplexity == pytest.approx(used)
     made.counts.copy_(torch.tensor([8.0, 4.0, 4.0, 0.01]))
     figures = made._figures()
     assert 1 < figures["perplexity"] < 3 and figures["codes_used"] == 3
+    assert made.codes_in_use().perplexity == pytest.approx(figures["perplexity"].item())
 
 
 def rows(*perplexities: float) -> list[dict]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from support.settings import DEMO, ROOT
 
+from mfcc_wavenet.models.bottleneck import CodesInUse
 from mfcc_wavenet.runs import plots
 
 RATE = 16000
@@ -121,13 +122,14 @@ def test_bare_spectrograms_can_be_laid_side_by_side(speech):
 def test_a_codebook_is_drawn_by_use_and_by_likeness():
     """Four codes, two of which are alike and stand side by side; the most frequent one is the first bar."""
     vectors = np.array([[0, 0], [9, 9], [0, 1], [9, 0]], np.float32)
-    figure = plots.codebook(vectors, np.array([0.1, 0.0, 0.5, 0.4], np.float32), "a run, step 5")
+    codes = CodesInUse(vectors, np.array([0.1, 0.0, 0.5, 0.4], np.float32))
+    figure = plots.codebook(codes.vectors, codes.shares, codes.perplexity, "a run, step 5")
     used, matrix = figure.axes[:2]
     assert [bar.get_height() for bar in used.patches] == pytest.approx([50, 40, 10, 0])
     assert "4 codes, in use as 2.6 that" in figure.get_suptitle()
     distances = np.asarray(matrix.images[0].get_array())
     assert (np.diag(distances) == 0).all() and np.isclose(np.diag(distances, 1), 1).sum() == 1
-    assert plots.codebook(np.eye(600, dtype=np.float32), np.full(600, 1 / 600, np.float32), "large").axes[1]
+    assert plots.codebook(np.eye(600, dtype=np.float32), np.full(600, 1 / 600, np.float32), 600.0, "large").axes[1]
 
 
 def test_zero_errors_have_a_place_of_their_own():

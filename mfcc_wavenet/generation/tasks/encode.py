@@ -16,8 +16,8 @@ from mfcc_wavenet.generation.inputs import Utterance, output_paths
 from mfcc_wavenet.generation.tasks.speech import SpeechTask
 from mfcc_wavenet.generation.tasks.task import os_errors_as_user_errors, refuse_unwritable
 from mfcc_wavenet.generation.units.checks import refuse_without_units
-from mfcc_wavenet.generation.units.counts import entropy_bits
 from mfcc_wavenet.generation.units.unit_files import ARCHIVE, TEXT, Encoded, shown_name, write_archive, write_lines
+from mfcc_wavenet.models.bottleneck import entropy_bits
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
 END = ".units"  # of a name, before its suffix
