@@ -1,6 +1,7 @@
-"""checkpoint=wandb:ENTITY/PROJECT/NAME:ALIAS, a checkpoint that a run has logged as a W&B artifact."""
+"""Files as W&B artifacts: those of a run on their way to one, and checkpoint=wandb:ENTITY/PROJECT/NAME:ALIAS back."""
 
 import re
+import shutil
 from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
@@ -8,6 +9,22 @@ from mfcc_wavenet.config.files import CHECKPOINT
 
 PREFIX = "wandb:"
 REFERENCE = re.compile(r"wandb:(?P<path>[^/:]+/[^/:]+/[^/:]+:[^/:]+)")
+
+
+def kept(file: Path, directory: Path) -> Path:
+    """The file as it is now, for as long as the run's directory, and without its bytes a second time.
+
+    wandb would copy it to another folder, and leave the copy there. Our files are replaced as a whole, never
+    written into, so that a second name for the same bytes is as good.
+    """
+    copy = directory / "artifacts" / file.name
+    copy.parent.mkdir(exist_ok=True)
+    copy.unlink(missing_ok=True)
+    try:
+        copy.hardlink_to(file)
+    except OSError:  # another disk
+        shutil.copyfile(file, copy)
+    return copy
 
 
 def fetch(reference: str, folder: Path) -> Path:

@@ -26,7 +26,7 @@ from wandb.errors import UsageError
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
 from mfcc_wavenet.config.settings import TrackingSettings
-from mfcc_wavenet.runs import hosted_sweep, plots
+from mfcc_wavenet.runs import artifacts, hosted_sweep, plots
 
 LOG_BYTES = 2**16  # that a run takes at the least
 FINISH_SECONDS = 30.0  # a server that died may hold up the end of a run this long, not longer
@@ -161,7 +161,7 @@ class Tracker:
         def logged() -> None:
             artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name)[:MAX_ARTIFACT_NAME], kind, metadata=metadata)
             for file in files:
-                kept = self._kept(file)
+                kept = artifacts.kept(file, self.directory)
                 artifact.add_file(str(kept), file.name, policy="immutable", skip_cache=True)
             run.log_artifact(artifact, aliases=aliases)
             if self.online:  # the end of the run does not wait long enough for a large file
@@ -169,21 +169,6 @@ class Tracker:
                 artifact.wait(timeout=round(seconds))
 
         self._guard(f"log the artifact {name}", logged)
-
-    def _kept(self, file: Path) -> Path:
-        """The file as it is now, for as long as the run's directory, and without its bytes a second time.
-
-        wandb would copy it to another folder, and leave the copy there. Our files are replaced as a whole, never
-        written into, so that a second name for the same bytes is as good.
-        """
-        kept = self.directory / "artifacts" / file.name
-        kept.parent.mkdir(exist_ok=True)
-        kept.unlink(missing_ok=True)
-        try:
-            kept.hardlink_to(file)
-        except OSError:  # another disk
-            shutil.copyfile(file, kept)
-        return kept
 
     def note(self, text: str) -> None:
         """Write a line to the run's log."""
