@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import wandb
+from jaxtyping import Float32
 from matplotlib.figure import Figure
 from PIL import Image
 from wandb.errors import UsageError
@@ -35,6 +36,7 @@ FLUSH_SECONDS = 2.0  # what a killed process can lose of its run; wandb's own ch
 ID_CHARACTERS = 80  # of the name in a run's id, of which wandb allows 128
 SLOWEST_UPLOAD = 2**20  # bytes per second that a server may take for an artifact
 MAX_ARTIFACT_NAME = 128  # W&B's own limit
+SHARE_DECIMALS = 6  # all that float32 has would double the bytes of a histogram
 REASON_CHARACTERS = 160  # of wandb's message that fit into our one line
 PROJECT, JOB_TYPE = "mfcc_wavenet", "train"  # where neither settings nor W&B's own say otherwise
 SAMPLES_SEEN = "train/samples_seen"  # steps of different windows cannot be compared; samples can
@@ -136,6 +138,13 @@ class Tracker:
         """Log a figure as a PNG picture."""
         # wandb would draw with pyplot, and fail where nobody imported it.
         self._log(lambda: {name: wandb.Image(plots.drawn(figure))}, step)
+
+    def histogram(self, name: str, shares: Float32[np.ndarray, " K"], step: int) -> None:
+        """Log how often each of K things occurs: a bin for each, or for as many neighbours as make 512 bins enough."""
+        in_a_bin = -(-len(shares) // wandb.Histogram.MAX_LENGTH)
+        edges = [*range(0, len(shares), in_a_bin), len(shares)]
+        bins = np.add.reduceat(shares, edges[:-1], dtype=np.float64).round(SHARE_DECIMALS)
+        self._log(lambda: {name: wandb.Histogram(np_histogram=(bins, edges))}, step)
 
     def table(self, name: str, rows: list[dict[str, Any]], sample_rate: int, step: int) -> None:
         """Log rows of the same keys as a table: sounds (samples,) become players, and images pictures."""

@@ -282,7 +282,8 @@ class Chassis:
         if "error" in values:
             row["wrong_estimate"] = round(values["error"] * self.corpus.samples)
         self.history.append(row)
-        report.row(self.step, self.position.epochs, values, score(self.history, self.corpus.samples))
+        reached = score(self.history, self.corpus.samples)
+        report.row(self.step, self.position.epochs, values, reached, self.model.codes_in_use)
         self._refuse_divergence()
         if warning := self.model.warning(self.history):
             report.note(warning)

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import soundfile
@@ -19,6 +19,7 @@ from mfcc_wavenet.runs.summary import table
 from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, Tracker
 
 CURVES, CODEBOOK = "curves", "codebook"  # pictures in the run's folder
+CODE_SHARES = "train/code_shares"  # a histogram
 TERMINAL_SECONDS, LOG_SECONDS = 0.5, 30.0  # between two drawings of the bar
 
 
@@ -50,10 +51,23 @@ class Report:
         """On stderr, above the bar."""
         self.bar.write(line, file=sys.stderr)
 
-    def row(self, step: int, epochs: float, values: dict[str, float], score: float | None) -> None:
-        """A row of metrics, accumulated since the last one."""
+    def row(
+        self,
+        step: int,
+        epochs: float,
+        values: dict[str, float],
+        score: float | None,
+        codes_in_use: Callable[[], CodesInUse | None],
+    ) -> None:
+        """A row of metrics, accumulated since the last one.
+
+        codes_in_use: of the model that is trained. An online run gets a histogram of the counts that the row's
+        perplexity is of; no other waits for the device or takes kilobytes on the disk for it.
+        """
         logged = {f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}
         self._log(logged, score, step)
+        if self.tracker.online and (codes := codes_in_use()):
+            self.tracker.histogram(CODE_SHARES, codes.shares, step)
         if "loss" in values:
             self.rate = f", {values['samples_per_second']:,.0f} samples/s"
             self._show(epochs, values["loss"], f"about {round(values['error'] * self.samples):,}")
@@ -159,7 +173,14 @@ class NoReport(Report):
     def returned(self, step: int, loss: float, best: dict) -> None:
         pass
 
-    def row(self, step: int, epochs: float, values: dict[str, float], score: float | None) -> None:
+    def row(
+        self,
+        step: int,
+        epochs: float,
+        values: dict[str, float],
+        score: float | None,
+        codes_in_use: Callable[[], CodesInUse | None],
+    ) -> None:
         pass
 
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced, score: float) -> None:

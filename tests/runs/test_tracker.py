@@ -93,6 +93,22 @@ def test_what_is_logged_offline_is_read_back(tmp_path):
     assert (end["exit_code"], end["tags"]) == (3, ["a tag"])
 
 
+@pytest.mark.parametrize(("codes", "bins", "in_a_bin"), [(2, 2, 1), (512, 512, 1), (513, 257, 2), (65536, 512, 128)])
+def test_a_histogram_has_a_bin_for_each_code(tmp_path, codes, bins, in_a_bin):
+    """Or for neighbouring ones, where W&B would refuse as many bins; it shares the row of the step."""
+    shares = np.random.default_rng(codes).dirichlet(np.ones(codes)).astype(np.float32)
+    tracker = Tracker(settings(tmp_path, "offline"), name="n", config={})
+    tracker.log({"train/loss": 1.0}, 7)
+    tracker.histogram("train/code_shares", shares, 7)
+    tracker.finish()
+    (row,) = rows(tracker.directory)
+    assert row["step"] == 7 and row["train/loss"] == 1.0 and row["train/code_shares._type"] == "histogram"
+    assert row["train/code_shares.bins"] == [*range(0, codes, in_a_bin), codes]
+    expected = [shares[start : start + in_a_bin].sum() for start in range(0, codes, in_a_bin)]
+    assert len(expected) == bins
+    np.testing.assert_allclose(row["train/code_shares.values"], expected, atol=1e-6)
+
+
 def test_curves_are_drawn_over_samples_seen_and_summaries_are_plain(tmp_path):
     """Runs with other windows stay comparable, and a sweep finds a number under each metric's own name."""
     tracker = Tracker(settings(tmp_path, "offline"), name="n", config={})

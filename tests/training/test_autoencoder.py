@@ -1,13 +1,16 @@
 """Training an autoencoder: its codebook resumes, is skipped and averaged as weights are, and serves generation."""
 
 import math
+import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from support.settings import OF_UNITS
 from support.training import assert_equal, trained_to_zero
 from support.waiting import waits
+from support.wandb_server import Server
 
 from mfcc_wavenet.data.batch import Position
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -129,6 +132,35 @@ def test_rows_say_what_the_bottleneck_does(small, tmp_path, kind):
     assert row["latent_grad_sd"] > 0 and all(0 <= row[f"encoder_zero_{layer}"] <= 1 for layer in range(1, 10))
     if kind.startswith("vq"):
         assert 1 <= row["perplexity"] <= 4 and row["penalty"] > 0
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Where the runs of a person go who is logged in."""
+    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
+        monkeypatch.delenv(variable)
+    server = Server()
+    for variable, value in {**server.environment, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(variable, value)
+    yield server
+    server.close()
+
+
+def test_an_online_run_has_a_histogram_of_what_perplexity_is_of(small, tmp_path, server):
+    """In the same row, with a bin for each code, as soon as there is a codebook."""
+    overrides = ("train.steps=15", "optim.ema_decay=0.9", "tracking.mode=online", f"tracking.dir={tmp_path}")
+    Chassis(small(*UNITS, *overrides), tmp_path / "run").train()
+    (run,) = server.runs.values()
+    before, *rows = [row for row in run.rows() if "train/loss" in row]
+    assert before["step"] == 5 and not {"train/perplexity", "train/code_shares"} & before.keys()
+    assert [row["step"] for row in rows] == [10, 15]
+    for row in rows:
+        histogram = row["train/code_shares"]
+        shares = np.array(histogram["values"])
+        assert histogram["_type"] == "histogram" and histogram["bins"] == [0, 1, 2, 3, 4]
+        assert shares.sum() == pytest.approx(1, abs=1e-5)
+        shares = shares[shares > 0]
+        assert np.exp(-(shares * np.log(shares)).sum()) == pytest.approx(row["train/perplexity"], abs=1e-4)
 
 
 def test_units_reproduce_what_was_learnt_without_an_error(tmp_path):

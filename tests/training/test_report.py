@@ -16,9 +16,11 @@ from support.settings import DEMO
 from support.wandb_runs import records, rows, summary_of, wandb
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.settings import TrackingSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs.history import logged_rows, worst_jump
+from mfcc_wavenet.runs.tracker import Tracker
 from mfcc_wavenet.training.chassis import Chassis
 from mfcc_wavenet.training.report import NoReport, Report
 
@@ -201,6 +203,16 @@ def test_results_that_cannot_be_written_are_told_of(small, tmp_path):
     with pytest.raises(UserError, match="results could not be written"):
         chassis.train()
     assert chassis.checkpoint_path.is_file()
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_a_row_that_no_server_takes_does_not_look_at_the_codebook(tmp_path, mode):
+    """Which would wait for a GPU, and fill the disk."""
+    settings = TrackingSettings(mode, "tests", None, None, (), str(tmp_path), 3.0)
+    looks = []
+    with Tracker(settings, name="n", config={}) as tracker, Report(tmp_path, tracker, 10, 3200, 16000) as report:
+        report.row(5, 0.1, {"grad_norm": 1.0}, None, lambda: looks.append(1))
+    assert looks == [] and [row["step"] for row in logged_rows(tmp_path / "history.jsonl")] == [5]
 
 
 def test_a_process_that_shows_nothing_does_so_whatever_it_is_told():
