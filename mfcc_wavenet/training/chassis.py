@@ -177,7 +177,7 @@ class Chassis:
                 report.sounds(self.step, self._first_utterances())
                 report.codes(self.step, self.evaluated_model.codes_in_use())
                 self.metrics.restart_clock()
-            if every(settings.evaluate_interval, self.step) and self._worth_evaluating():
+            if every(settings.evaluate_interval, self.step) and passes.is_worth_it(self):
                 zero = passes.look_for_zero(self, report)
                 self.metrics.restart_clock()
             if every(settings.validate_interval, self.step):
@@ -298,10 +298,6 @@ class Chassis:
                 f"learning rate {learning_rate(self.settings.optim, self.step - 1):.2g}; a lower optim.learning_rate "
                 f"or optim.clip_grad_norm=1 may help. The last checkpoint is {self.checkpoint_path}."
             )
-
-    def _worth_evaluating(self) -> bool:
-        errors = [row["error"] for row in self.history if "error" in row]
-        return bool(errors) and errors[-1] < self.settings.train.evaluate_below
 
     def _conclude(self, report: Report, zero: TeacherForced | None) -> dict:
         """Measures the model unless that was just done; writes settings, results, sounds and pictures."""

@@ -55,6 +55,12 @@ def is_out_of_patience(chassis: "Chassis") -> bool:
     return patience is not None and bool(nats) and len(nats) - 1 - nats.index(min(nats)) >= patience
 
 
+def is_worth_it(chassis: "Chassis") -> bool:
+    """Whether the error of the latest row is low enough, by train.evaluate_below, for a pass to find none."""
+    errors = [row["error"] for row in chassis.history if "error" in row]
+    return bool(errors) and errors[-1] < chassis.settings.train.evaluate_below
+
+
 def look_for_zero(chassis: "Chassis", report: Report) -> TeacherForced | None:
     """A pass. It is the end if nothing is wrong and generation repeats every sample."""
     measured = evaluate(chassis, report)
