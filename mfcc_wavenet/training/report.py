@@ -61,12 +61,12 @@ class Report:
     ) -> None:
         """A row of metrics, accumulated since the last one.
 
-        codes_in_use: of the model that is trained. An online run gets a histogram of the counts that the row's
-        perplexity is of; no other waits for the device or takes kilobytes on the disk for it.
+        codes_in_use: of the model that is trained. A W&B run gets a histogram of the counts that the row's perplexity
+        is of; where there is none, nothing waits for the device.
         """
         logged = {f"train/{name}": value for name, value in values.items()} | {"train/epoch": epochs}
         self._log(logged, score, step)
-        if self.tracker.online and (codes := codes_in_use()):
+        if self.tracker.directory and (codes := codes_in_use()):
             self.tracker.histogram(CODE_SHARES, codes.shares, step)
         if "loss" in values:
             self.rate = f", {values['samples_per_second']:,.0f} samples/s"
