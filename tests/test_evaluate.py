@@ -20,7 +20,7 @@ NAMES = [f"{letter}.wav" for letter in "abcdefgh"]
 SPLIT = "data.seconds=null data.valid=0.3 data.test=0.3 data.split_seed=7"
 TEST = ["c", "e"]  # of NAMES, with that seed
 FEW = "clips=2 clip_seconds=0.1"
-SYSTEMS = {"ours", "uncorrected", "greedy", "librosa", "mu-law"}
+SYSTEMS = {"ours", "uncorrected", "greedy", "librosa", "noise", "mu-law"}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_clips_of_a_part_are_generated_and_measured(type_in, trained):
     assert quality["seconds"] == 0.2 and set(quality["values"]) == SYSTEMS and measured["nats"] > 0
     lines = done.err.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("2 clips, 0.2 s"))
-    assert lines[start + 3].startswith("ours, at 0.8 ") and lines[start + 7].startswith("mu-law, ceiling ")
+    assert lines[start + 3].startswith("ours, at 0.8 ") and lines[start + 8].startswith("mu-law, ceiling ")
     kept = trained / "runs" / "small.evaluation.clips"
     assert clips_of(kept) == set(TEST)
     assert {path.name for path in kept.glob("*.flac")} == {

@@ -1,8 +1,9 @@
 """How good what a model generates from MFCCs is, next to what others make of them.
 
 Each clip is generated from its MFCCs and its number of samples alone: by the model, free-running, at its own
-temperature, its envelope corrected and not, and greedily, and by librosa's inverse. It is also coded and decoded by
-mu-law, the ceiling of what a model that generates mu-law codes can do.
+temperature, its envelope corrected and not, and greedily, and by librosa's inverse. White noise with the envelope of
+the MFCCs is the floor: what they say without any model. The original, coded and decoded by mu-law, is the ceiling of
+what a model that generates mu-law codes can do.
 """
 
 import math
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.files import CLIP, CLIPS_INDEX, ORIGINAL, file_name, replacing, write_json
+from mfcc_wavenet.config.settings import FeatureSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mfcc import features
@@ -32,6 +34,7 @@ from mfcc_wavenet.models.checkpoint import Checkpoint
 
 CONFIDENCE = 0.95
 DIGITS = 4  # of a mean in the table, and at least its integer part
+NOISE_LEVEL, NOISE_SEED = 0.1, 0  # of what is shaped: its root mean square, from which corrections begin
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # that are compared
 TEMPERATURE_MEASURES = ("stoi", "lsd")  # by which: the first that can be had here
 
@@ -121,6 +124,7 @@ def label(system: str, sampling: Sampling) -> str:
         "uncorrected": "ours, uncorrected",
         "greedy": "ours, greedy",
         "librosa": "librosa",
+        "noise": "noise, floor",
         "mu-law": "mu-law, ceiling",
     }
     if system != "ours":
@@ -182,12 +186,21 @@ def quality(
         original, wav = originals[place], clips[number].original
         of_clip = {system: wavs[place] for system, wavs in systems.items()}
         of_clip["librosa"] = griffin_lim(original.mfcc, len(wav), settings.features)
+        of_clip["noise"] = shaped_noise(original.mfcc, len(wav), settings.features)
         of_clip["mu-law"] = mulaw.decode(mulaw.encode(wav, *settings.wavenet.coding), *settings.wavenet.coding)
         found[number] = {
             system: Take(made, original.quality(made, frozenset(without))) for system, made in of_clip.items()
         }
     takes = list(processes.collect(found).values())
     return Quality(clips, takes, sampling, times, settings.features.sample_rate, without)
+
+
+def shaped_noise(
+    mfcc: Float32[np.ndarray, "n_mfcc frames"], samples: int, features: FeatureSettings
+) -> Float32[np.ndarray, " samples"]:
+    """White noise, the same each time, its envelope corrected to the one that the MFCCs describe."""
+    noise = NOISE_LEVEL * np.random.default_rng(NOISE_SEED).standard_normal(samples, dtype=np.float32)
+    return correction.corrected(noise, mfcc, features, correction.CORRECTIONS)
 
 
 def temperatures(

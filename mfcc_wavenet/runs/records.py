@@ -85,13 +85,13 @@ def _write(
         "experiment": directory.name,
         "status": "trained",
         "date": date.today().isoformat(),
+        "hardware": hardware(torch.device("cpu")),  # of runs from before a run said what it was trained on
         **results,
         **measured,
         "weights": weights,
         "checkpoint": path.name,
         "checkpoint_sha256": checkpoints.digest(path),
         "checkpoint_bytes": path.stat().st_size,
-        "hardware": hardware(),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
     }
     _write_readme(directory, record)
@@ -99,10 +99,10 @@ def _write(
     return record
 
 
-def hardware() -> str:
+def hardware(device: torch.device) -> str:
     """The processor or GPU in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     models = (
         [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]

@@ -11,6 +11,7 @@ from mfcc_wavenet.evaluation.teacher_forced import TeacherForced, teacher_forced
 from mfcc_wavenet.evaluation.zero_error import certify
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.runs.history import samples_to_zero, score, worst_jump
+from mfcc_wavenet.runs.records import hardware
 from mfcc_wavenet.training.report import Report
 from mfcc_wavenet.training.state import restore_weights
 
@@ -114,6 +115,7 @@ def results(chassis: "Chassis", windows: Windows, measured: TeacherForced) -> di
         **results_of_best(chassis),
         "seconds": round(chassis.seconds, 1),
         "seed": chassis.settings.train.seed,
+        "hardware": hardware(chassis.device),
     }
 
 

@@ -19,7 +19,7 @@ from mfcc_wavenet.config.files import write_json, write_text
 from mfcc_wavenet.evaluation.clips import Clip
 from mfcc_wavenet.evaluation.held_out import Quality, quality
 
-SYSTEMS = ["ours, at 0.8", "ours, uncorrected", "ours, greedy", "librosa", "mu-law, ceiling"]
+SYSTEMS = ["ours, at 0.8", "ours, uncorrected", "ours, greedy", "librosa", "noise, floor", "mu-law, ceiling"]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def evaluation(measured, tmp_path) -> Path:
 def test_each_system_of_an_evaluation_is_a_run(evaluation, measured):
     """With its own means and clips; the figures that only a model has are those of the first one."""
     runs = reader.read([evaluation])
-    assert [run.name for run in runs] == SYSTEMS and len({run.source for run in runs}) == 5
-    assert [run.results.get("nats") for run in runs] == [2.5, None, None, None, None]
-    for run, system in zip(runs, ("ours", "uncorrected", "greedy", "librosa", "mu-law")):
+    assert [run.name for run in runs] == SYSTEMS and len({run.source for run in runs}) == 6
+    assert [run.results.get("nats") for run in runs] == [2.5, *[None] * 5]
+    for run, system in zip(runs, ("ours", "uncorrected", "greedy", "librosa", "noise", "mu-law")):
         assert run.results["quality"]["values"] == {system: measured.results()["values"][system]}
         assert list(run.sounds) == ["one", "two/a"]
         for clip, takes, sound in zip(measured.clips, measured.takes, run.sounds.values()):
@@ -57,7 +57,7 @@ def test_some_systems_of_an_evaluation_are_chosen(evaluation):
     assert names == ["ours, at 0.8", "mu-law, ceiling"]
     (librosa,) = reader.read([evaluation], audio=False, systems=["librosa"])
     assert librosa.is_of_another_system and "nats" not in librosa.results
-    with pytest.raises(UserError, match="no system 'mulaw'; there are ours, uncorrected, greedy, librosa, mu-law"):
+    with pytest.raises(UserError, match=r"no system 'mulaw'; there are ours, .*, librosa, noise, mu-law"):
         reader.read([evaluation], systems=["mulaw"])
 
 
@@ -65,7 +65,7 @@ def test_the_page_of_an_evaluation_is_its_table_and_its_clips(evaluation, measur
     """A row for each system, and each clip once with its original; nothing is said of curves and settings."""
     text = compare.page(reader.read([evaluation]))
     assert "Speech quality" in text and "curves" not in re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL)
-    assert text.count("<h3>") == 2 and text.count("<audio") == 2 * 6
+    assert text.count("<h3>") == 2 and text.count("<audio") == 2 * 7
     rows = compare._Quality.of(reader.read([evaluation], audio=False)).rows
     lsd = measured.results()["values"]["librosa"]["lsd"]
     assert [row[1] for row in rows] == SYSTEMS
@@ -130,9 +130,9 @@ def test_a_browser_shows_the_table_and_plays_the_clips(evaluation, tmp_path):
           header.querySelector("button").click();
           return [...table.tBodies[0].rows].map(row => parseFloat(row.cells[header.cellIndex].textContent));
         })()""")
-        assert len(values) == 5 and values == sorted(values)
+        assert len(values) == 6 and values == sorted(values)
         durations = page.js("""Promise.all([...document.querySelectorAll('audio')].map(player => new Promise(done => {
             player.readyState ? done(player.duration) : player.onloadedmetadata = () => done(player.duration);
         })))""")
-        assert durations == pytest.approx([3210 / 16000] * 6 + [4000 / 16000] * 6, abs=1e-3)
+        assert durations == pytest.approx([3210 / 16000] * 7 + [4000 / 16000] * 7, abs=1e-3)
         assert page.complaints == []

@@ -23,6 +23,7 @@ from mfcc_wavenet.evaluation.held_out import (
     best_temperature,
     mean_and_interval,
     quality,
+    shaped_noise,
     temperatures,
 )
 from mfcc_wavenet.evaluation.speech_quality import MEASURES, Original, missing_packages
@@ -46,11 +47,11 @@ def measured(untrained):
 # --- the audio --------------------------------------------------------------------------------------
 
 
-def test_the_systems_are_the_model_librosa_and_mu_law(measured, untrained):
+def test_the_systems_are_the_model_and_what_it_is_measured_by(measured, untrained):
     """The model's clips are those that an Inverter makes of the MFCCs, at its temperature and greedily."""
     inverter = Inverter(untrained)
     for clip, takes in zip(CLIPS, measured.takes):
-        assert list(takes) == ["ours", "uncorrected", "greedy", "librosa", "mu-law"]
+        assert list(takes) == ["ours", "uncorrected", "greedy", "librosa", "noise", "mu-law"]
         coefficients, samples = mfcc(clip.original, FEATURES), len(clip.original)
         chosen = {"ours": {"temperature": 0.8}, "uncorrected": {"temperature": 0.8, "corrections": 0}}
         for system, sampling in (chosen | {"greedy": {"temperature": 0}}).items():
@@ -60,13 +61,22 @@ def test_the_systems_are_the_model_librosa_and_mu_law(measured, untrained):
         np.testing.assert_array_equal(takes["mu-law"].wav, mulaw.decode(mulaw.encode(clip.original, 256), 256))
 
 
+def test_noise_has_the_envelope_and_nothing_of_the_model(measured):
+    """Corrected noise is nearer to the MFCCs than librosa's inverse, whose envelope is least squares."""
+    for clip, takes in zip(CLIPS, measured.takes):
+        coefficients = mfcc(clip.original, FEATURES)
+        noise = shaped_noise(coefficients, len(clip.original), FEATURES)
+        np.testing.assert_array_equal(takes["noise"].wav, noise)
+        assert takes["noise"].values["mfcc_rmse"] < takes["librosa"].values["mfcc_rmse"]
+
+
 def test_the_random_numbers_are_the_seeds(measured, untrained):
     """The same seed gives the same values, another one other audio; a greedy model is measured once."""
     again, other = (quality(untrained, CLIPS[:1], replace(WARM, seed=seed)).takes[0] for seed in (3, 4))
     np.testing.assert_equal(again["ours"].values, measured.takes[0]["ours"].values)
     assert not np.array_equal(again["ours"].wav, other["ours"].wav)
     np.testing.assert_array_equal(again["greedy"].wav, other["greedy"].wav)
-    assert list(quality(untrained, CLIPS[:1], Sampling()).takes[0]) == ["ours", "librosa", "mu-law"]
+    assert list(quality(untrained, CLIPS[:1], Sampling()).takes[0]) == ["ours", "librosa", "noise", "mu-law"]
 
 
 def test_a_model_without_error_is_as_good_as_mu_law(inverted):
@@ -97,6 +107,7 @@ def test_results_are_means_over_clips(measured):
         "uncorrected": "ours, uncorrected",
         "greedy": "ours, greedy",
         "librosa": "librosa",
+        "noise": "noise, floor",
         "mu-law": "mu-law, ceiling",
     }
 
@@ -122,10 +133,10 @@ def test_95_of_100_intervals_hold_the_true_mean():
 
 def test_the_table_has_a_row_for_each_system(measured):
     """Its columns are as wide as their widest cell; the ceiling's STOI of short clips cannot be had."""
-    title, above, below, *rows = measured.table().splitlines()[:8]
+    title, above, below, *rows = measured.table().splitlines()[:9]
     assert title.startswith("2 clips, 0.5 s; ")
     assert above.split("  ")[-1].strip() == "voicing error ↓" and below.split()[0] == "dB"
-    systems = ["ours, at 0.8", "ours, uncorrected", "ours, greedy", "librosa", "mu-law, ceiling"]
+    systems = ["ours, at 0.8", "ours, uncorrected", "ours, greedy", "librosa", "noise, floor", "mu-law, ceiling"]
     assert [row.split("  ")[0] for row in rows] == systems
     lsd = np.mean([takes["librosa"].values["lsd"] for takes in measured.takes])
     assert f" {lsd:.3f}±" in rows[3]
@@ -136,7 +147,7 @@ def test_the_clips_are_kept_as_files(measured, tmp_path):
     measured.save(tmp_path / "clips")
     listed = json.loads((tmp_path / "clips" / "clips.json").read_text())["rows"]
     assert {path.name for path in (tmp_path / "clips").iterdir()} == {"clips.json", *(row["audio"] for row in listed)}
-    assert len(listed) == 2 * 6 and listed[0]["audio"] == "one.original.flac" and listed[0]["LSD, dB ↓"] is None
+    assert len(listed) == 2 * 7 and listed[0]["audio"] == "one.original.flac" and listed[0]["LSD, dB ↓"] is None
     for row, kept in zip(measured.rows(), listed):
         wav, rate = soundfile.read(tmp_path / "clips" / kept["audio"], dtype="float32")
         np.testing.assert_allclose(wav, row["audio"], atol=2**-14)

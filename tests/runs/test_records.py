@@ -176,6 +176,14 @@ def test_a_pinned_run_is_a_record_that_composes_again(finished, tmp_path, monkey
     pin(finished, None, directory, "float32")  # its own config.yaml does not stand in the way
 
 
+def test_a_record_says_what_it_was_trained_on_and_not_where_it_was_pinned(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    results = json.loads((run / RESULTS).read_text()) | {"hardware": "a GPU elsewhere"}
+    (run / RESULTS).write_text(json.dumps(results))
+    pin(run, None, tmp_path / "record", "float32")
+    assert json.loads((tmp_path / "record" / RESULTS).read_text())["hardware"] == "a GPU elsewhere"
+
+
 def test_a_run_with_other_settings_is_not_pinned_under_a_name(finished, tmp_path):
     """The first setting that differs is named with both values; nothing is written."""
     settings = checkpoints.load(finished / CHECKPOINT).settings
