@@ -12,6 +12,7 @@ from mfcc_wavenet.config.files import CHECKPOINT, CONFIG
 from mfcc_wavenet.config.parse import near, parse_group
 from mfcc_wavenet.config.settings import WindowSettings
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, where it is installed
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
@@ -27,7 +28,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("steps_for", _steps_for, replace=True)
     for name in names():
         try:
-            config = yaml.safe_load((EXPERIMENTS / name / CONFIG).read_text()) or {}
+            config = yaml.load((EXPERIMENTS / name / CONFIG).read_text(), LOADER) or {}
         except yaml.YAMLError as error:
             raise UserError(f"experiments/{name}/{CONFIG} is not YAML: {' '.join(str(error).split())}.") from error
         ConfigStore.instance().store(group="experiment", name=name, node=config, package="_global_")

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 
 FOLDS = 5
 MIN_SPEAKERS, MIN_UTTERANCES = 2, 10  # utterances of each speaker, of whom those with fewer are left out
@@ -63,6 +61,9 @@ def _fit(
     vectors: Float64[np.ndarray, "N D"], labels: Int64[np.ndarray, " N"], classes: int
 ) -> tuple[Float64[np.ndarray, "D classes"], Float64[np.ndarray, " classes"]]:
     """Weights and biases of the least penalised negative log likelihood, by L-BFGS; biases are not penalised."""
+    from scipy.optimize import minimize  # takes a third of a second, which most commands need not wait for
+    from scipy.special import log_softmax
+
     count, channels = vectors.shape
     rows = np.arange(count)
 

@@ -4,7 +4,6 @@ Everything is drawn on matplotlib's Figure itself, without pyplot and its global
 works in any thread and on a machine without a screen.
 """
 
-import io
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -175,11 +175,11 @@ def drawn(figure: Figure) -> Image.Image:
 
     Drawing takes most of a second: what goes to W&B and then into a file is drawn once.
     """
-    png = io.BytesIO()
+    canvas = FigureCanvasAgg(figure)  # savefig would draw twice, and pack what is unpacked at once
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(png, format="png")
-    return Image.open(png)
+        canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba()).copy())
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -225,7 +225,7 @@ class Tracker:
 
 
 @contextlib.contextmanager
-def service(what: str) -> Iterator[wandb.Api]:
+def service(what: str) -> Iterator["wandb.Api"]:  # not looked up, which takes a quarter of a second
     """W&B's service, outside of a run; UserError, which begins with `what`, where it fails or nobody is logged in."""
     _mode("online")
     try:
