@@ -1,5 +1,6 @@
 """Fixtures, and the check of array shapes."""
 
+import gc
 import signal
 from pathlib import Path
 
@@ -22,6 +23,8 @@ install_import_hook(
 
 import hypothesis
 import pytest
+
+gc.set_threshold(50_000, 20, 20)  # with all that tests import, going through it takes a twentieth of their time
 
 # Fixtures import what takes seconds: of `pytest -n 2`, the process that runs no test does without.
 

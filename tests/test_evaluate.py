@@ -1,17 +1,14 @@
 """mode=evaluate and mode=pin on clips: what is printed, kept and logged, and which temperature a record has."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from support.command import QUICK, CommandLine
+from support.command import QUICK, CommandLine, typed
 from support.corpora import folder_of
 from support.disks import files_of_at_most
-from support.settings import ROOT
 
 from mfcc_wavenet.compare import reader
 from mfcc_wavenet.models import checkpoint as checkpoints
@@ -28,9 +25,7 @@ def trained(tmp_path_factory) -> Path:
     """A folder with a run in it that has seen a few sentences, and held out others."""
     folder = tmp_path_factory.mktemp("trained")
     folder_of(folder, *NAMES)
-    line = [sys.executable, str(ROOT / "run.py"), *QUICK.split(), *SPLIT.split(), "data.root=audio", "name=small"]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    typed(folder, f"{QUICK} {SPLIT} data.root=audio name=small")
     return folder
 
 
@@ -138,10 +133,7 @@ def test_clips_are_for_evaluation(type_in):
 @pytest.fixture(scope="module")
 def pinned(trained) -> Path:
     """A record of the run, whose temperature was measured."""
-    line = [sys.executable, str(ROOT / "run.py"), "mode=pin", "checkpoint=runs/small", "output=record", *FEW.split()]
-    done = subprocess.run(line, cwd=trained, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "is best on split=valid" in done.stdout
+    assert "is best on split=valid" in typed(trained, f"mode=pin checkpoint=runs/small output=record {FEW}")
     return trained / "record"
 
 

@@ -69,7 +69,8 @@ def test_an_evaluation_is_one_line_of_json_and_the_same_in_a_file(type_in, train
 
 def test_a_model_is_evaluated_on_other_audio(type_in, trained):
     """Whoever speaks there, since the speaker does not condition it; the other settings are the checkpoint's."""
-    done = type_in("mode=evaluate checkpoint=runs/small data.root=spoken.wav data.seconds=null output=other.json")
+    other = "data.root=spoken.wav data.seconds=null"
+    done = type_in(f"mode=evaluate checkpoint=runs/small clips=0 output=other.json {other}")
     assert json.loads((trained / "other.json").read_text())["samples"] == SAMPLES and done.code == 0
 
 
@@ -91,7 +92,7 @@ def test_a_model_is_evaluated_on_other_audio(type_in, trained):
 )
 def test_an_evaluation_says_which_part_it_measured(type_in, trained, options, split, samples, line):
     """And how much of it the model was trained on, also where a split of the command line would hold that out."""
-    done = type_in(f"mode=evaluate checkpoint=runs/small output=part.json {options}")
+    done = type_in(f"mode=evaluate checkpoint=runs/small output=part.json clips=0 {options}")
     assert done.code == 0, done.err
     measured = json.loads(done.out.splitlines()[-1])
     assert measured["split"] == split and measured["samples"] == samples
@@ -239,10 +240,10 @@ def test_bad_checkpoints_are_refused_in_every_mode(type_in, trained, mode):
 
 def test_a_pinned_run_evaluates_as_it_was_recorded(type_in, trained):
     """The record's figures are those of the checkpoint beside it."""
-    done = type_in("mode=pin checkpoint=runs/small output=record")
+    done = type_in("mode=pin clips=0 checkpoint=runs/small output=record")
     assert done.code == 0 and "record: wrong " in done.out
     record = json.loads((trained / "record/results.json").read_text())
-    again = type_in("mode=evaluate checkpoint=record output=again.json")
+    again = type_in("mode=evaluate clips=0 checkpoint=record output=again.json")
     measured = json.loads(again.out.splitlines()[-1])
     keys = ("wrong", "samples", "nats", "reproduced", "checkpoint_sha256")
     assert {key: measured[key] for key in keys} == {key: record[key] for key in keys}
@@ -259,10 +260,10 @@ def test_the_best_pass_of_a_run_can_be_taken_in_every_mode(type_in, trained):
     results = json.loads((trained / "runs/lost/results.json").read_text())
     assert results["best_wrong"] < results["wrong"] and results["best_checkpoint"] == "best.pt"
     best = "checkpoint=runs/lost/best.pt"
-    done = type_in(f"mode=evaluate {best}")
+    done = type_in(f"mode=evaluate clips=0 {best}")
     measured = json.loads((trained / "runs/lost-best.evaluation.json").read_text())
     assert done.code == 0 and measured["wrong"] == results["best_wrong"]
-    done = type_in(f"mode=pin {best} output=kept")
+    done = type_in(f"mode=pin clips=0 {best} output=kept")
     record = json.loads((trained / "kept/results.json").read_text())
     assert done.code == 0 and "kept: wrong " in done.out
     assert (record["wrong"], record["steps"]) == (results["best_wrong"], results["best_step"])

@@ -2,11 +2,16 @@
 
 import re
 import shlex
+import signal
 import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 import run as command_line
@@ -39,16 +44,8 @@ class CommandLine:
 
     def words(self, *words: str) -> Done:
         """The words as a shell would hand them over."""
-        GlobalHydra.instance().clear()
-        self.monkeypatch.chdir(self.folder)
-        self.monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # conf/ is looked for beside run.py
-        self.monkeypatch.setattr(sys, "argv", ["run.py", *words])
         self.capsys.readouterr()
-        code = 0
-        try:
-            command_line.main()
-        except SystemExit as end:
-            code = end.code
+        code = _exit_code(self.folder, self.monkeypatch, words)
         return Done(code, *self.capsys.readouterr())
 
     def refused(self, line: str, *words: str) -> Done:
@@ -60,3 +57,29 @@ class CommandLine:
         assert all(word in sentence for word in words), sentence
         assert sentence.endswith((".", "?"))
         return done
+
+
+def typed(folder: Path, line: str) -> str:
+    """What a command that works has on stdout: for fixtures that several tests share."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(out), redirect_stderr(err):
+        code = _exit_code(folder, monkeypatch, shlex.split(line))
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert code == 0, err.getvalue()
+    return out.getvalue()
+
+
+def _exit_code(folder: Path, monkeypatch: pytest.MonkeyPatch, words: Sequence[str]) -> int:
+    GlobalHydra.instance().clear()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HYDRA_MAIN_MODULE", "__main__")  # conf/ is looked for beside run.py
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    if not {"-m", "--multirun"} & set(words):  # Hydra would compose everything once more, to find hydra.mode unset
+        monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+    try:
+        command_line.main()
+    except SystemExit as end:
+        return end.code
+    return 0
