@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -59,9 +60,16 @@ def audio(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(audio) -> Corpus:
-    """The corpus as a single process prepares it without interruption."""
-    return prepare(data_settings(audio.parent / "alone", audio, workers=1), FEATURES, 256)
+def by_one(audio) -> tuple[Corpus, list[str]]:
+    """The corpus as a single process prepares it without interruption, and what is said on stderr."""
+    with redirect_stderr(StringIO()) as said:
+        corpus = prepare(data_settings(audio.parent / "alone", audio, workers=1), FEATURES, 256)
+    return corpus, said.getvalue().splitlines()
+
+
+@pytest.fixture(scope="module")
+def alone(by_one) -> Corpus:
+    return by_one[0]
 
 
 def content(corpus: Corpus) -> dict[str, bytes]:
@@ -81,14 +89,12 @@ def test_a_corpus_of_several_shards_is_that_of_its_files(audio, alone):
 
 
 @pytest.mark.parametrize("workers", [2, 3, None])
-def test_the_number_of_processes_changes_no_byte(audio, alone, tmp_path, capsys, workers):
+def test_the_number_of_processes_changes_no_byte(audio, by_one, tmp_path, capsys, workers):
     """Nor what is said of the files, and in which order."""
-    said = []
-    for count in (1, workers):
-        corpus = prepare(data_settings(tmp_path / f"by {count}", audio, workers=count), FEATURES, 256)
-        assert content(corpus) == content(alone)
-        said.append(capsys.readouterr().err.splitlines())
-    assert said[0] == said[1] and "left out" in said[0][0] and f"2 of {FILES} files were left out." in said[0]
+    alone, said = by_one
+    corpus = prepare(data_settings(tmp_path, audio, workers=workers), FEATURES, 256)
+    assert content(corpus) == content(alone) and capsys.readouterr().err.splitlines() == said
+    assert "left out" in said[0] and f"2 of {FILES} files were left out." in said
 
 
 @examples(30)
