@@ -42,6 +42,15 @@ UTTERANCES = st.integers(0, len(LENGTHS) - 1)
 SAMPLINGS = st.sampled_from([Sampling(temperature, seed=1) for temperature in (0.0, 0.3, 1.0, 3.0)])
 
 
+@pytest.fixture(autouse=True)
+def one_thread_of_torch():
+    """Others would wait for each other longer than such small networks compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def wide_model() -> MfccInverter:
     return Architecture(
         UpsamplingSettings((8,), 3, strides=(16,), kernel_sizes=(16,), channels=6, jitter=0.0, **DRAWN),
@@ -131,6 +140,7 @@ def test_blocks_change_nothing(architecture, utterance, sampling, length):
 @example(ARCHITECTURE, Sampling(1.0), [(number % len(LENGTHS), 1 + 2 * number) for number in range(MAX_BATCH_SIZE + 3)])
 def test_it_is_batch_invariant(architecture, sampling, batch):
     """In a batch of any size, with others of any length, an utterance is what it is in a batch of its own."""
+    torch.set_num_threads(2)  # which generate two batches at once
     generator = Generator(architecture.model())
     given_ = [(*conditions(architecture, utterance)[:2], samples) for utterance, samples in batch]
     codes_of_all = generator.generate_all(*zip(*given_), sampling)
@@ -250,11 +260,8 @@ def test_frames_beyond_the_lookahead_change_nothing():
 
 
 @pytest.fixture
-def two_threads_of_torch():
-    before = torch.get_num_threads()
+def two_threads_of_torch(one_thread_of_torch):
     torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
