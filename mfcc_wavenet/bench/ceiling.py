@@ -1,27 +1,32 @@
-"""What mu-law codes allow at best: `bench ceiling`.
+"""What mu-law codes allow at best, and what MFCCs say without any model: `bench ceiling`.
 
 Prints a table and then one line of JSON. Each clip is coded and decoded, with each number of codes, with and without
-pre-emphasis, and compared to what it was, as mode=evaluate compares what a model generates.
+pre-emphasis, and compared to what it was, as mode=evaluate compares what a model generates. So is noise that has the
+envelope of its MFCCs, of 13 coefficients as models have them and of more: the floor.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mfcc_wavenet.bench.networks import composed
 from mfcc_wavenet.config.settings import FeatureSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.audio import read_audio
+from mfcc_wavenet.data.mfcc import mfcc
 from mfcc_wavenet.data.sources import find_sources
-from mfcc_wavenet.evaluation.held_out import mean_and_interval
-from mfcc_wavenet.evaluation.speech_quality import MEASURES, Original, missing_packages
+from mfcc_wavenet.evaluation.held_out import mean_and_interval, shaped_noise
+from mfcc_wavenet.evaluation.speech_quality import MEASURES, Original, Wav, missing_packages
 
 CHANNELS = (256, 512, 1024)
 PREEMPHASES = (0.0, 0.85)
+COEFFICIENTS = (13, 20, 40, 80)
 CLIPS, CLIP_SECONDS = 30, 10.0
 COLUMNS = ("mfcc_rmse", "lsd", "stoi", "pesq")
 
 
 def benchmark(root: str, channels: list[int] | None, folder: Path) -> list[dict]:
-    """Codes and decodes clips, spread evenly over the audio in root; returns a mapping per row, printed as a line.
+    """Makes anew clips, spread evenly over the audio in root; returns a mapping per row, printed as a line.
 
     channels: numbers of codes, None for CHANNELS; folder: for what the settings name. UserError if there is no audio.
     """
@@ -31,23 +36,37 @@ def benchmark(root: str, channels: list[int] | None, folder: Path) -> list[dict]
         print(sentence)
     columns = [name for name in COLUMNS if name not in missing]
     originals = _originals(root, features)
-    print(_line("codes", "preemphasis", *(MEASURES[name].heading for name in columns)), flush=True)
+    headings = [MEASURES[name].heading for name in columns]
+    print(_line("codes", "preemphasis", *headings), flush=True)
     rows = []
     for count in channels or CHANNELS:
         for preemphasis in PREEMPHASES:
-            coded = count, preemphasis
-            values = [
-                original.quality(
-                    mulaw.decode(mulaw.encode(original.wav, *coded), *coded), frozenset(MEASURES) - {*columns}
-                )
-                for original in originals
-            ]
-            means = {name: mean_and_interval([of_clip[name] for of_clip in values])["mean"] for name in columns}
-            row = {"quantization_channels": count, "preemphasis": preemphasis, "clips": len(originals), **means}
-            shown = ("–" if mean is None else f"{mean:.4g}" for mean in means.values())
-            print(_line(count, preemphasis, *shown), flush=True)
-            rows.append(row)
+            coded = {"quantization_channels": count, "preemphasis": preemphasis}
+            rows.append(_row(coded, lambda one, coding=(count, preemphasis): _coded(one, *coding), originals, columns))
+    print(_line("noise", "n_mfcc", *headings), flush=True)
+    for count in COEFFICIENTS:
+        shaped = {"system": "noise", "n_mfcc": count}
+        finer = replace(features, n_mfcc=count)
+        rows.append(_row(shaped, lambda one, finer=finer: _shaped(one, finer), originals, columns))
     return rows
+
+
+def _coded(original: Original, channels: int, preemphasis: float) -> Wav:
+    return mulaw.decode(mulaw.encode(original.wav, channels, preemphasis), channels, preemphasis)
+
+
+def _shaped(original: Original, features: FeatureSettings) -> Wav:
+    return shaped_noise(mfcc(original.wav, features), len(original.wav), features)
+
+
+def _row(what: dict, make: Callable[[Original], Wav], originals: list[Original], columns: list[str]) -> dict:
+    """Means over the clips of what is made of each; printed."""
+    others = frozenset(MEASURES) - {*columns}
+    values = [original.quality(make(original), others) for original in originals]
+    means = {name: mean_and_interval([of_clip[name] for of_clip in values])["mean"] for name in columns}
+    shown = ("–" if mean is None else f"{mean:.4g}" for mean in means.values())
+    print(_line(*what.values(), *shown), flush=True)
+    return what | {"clips": len(originals)} | means
 
 
 def _originals(root: str, features: FeatureSettings) -> list[Original]:
