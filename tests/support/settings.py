@@ -1,10 +1,15 @@
 """Settings as Hydra composes them, made small."""
 
+import copy
+import functools
+import re
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import Command
@@ -31,6 +36,7 @@ SMALL = (
     "tracking.mode=disabled",
 )
 
+VALUE = re.compile(r"\w+\.\w+=")  # as Hydra applies them after it has composed the options of groups
 OF_UNITS = ("encoder=channels128", "bottleneck=ae", "upsampling=units")  # latents at 50 Hz
 
 
@@ -56,8 +62,19 @@ def compose_command(*overrides: str) -> Command:
 
 
 def _composed(overrides: tuple[str, ...]) -> dict:
+    """What the options of groups come to is kept: composing them takes most of the time."""
+    values = [override for override in overrides if VALUE.match(override)]
+    others = tuple(override for override in overrides if override not in values)
+    config = copy.deepcopy(_composed_options(others, experiments.EXPERIMENTS))
+    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), config)
+    return OmegaConf.to_container(config, resolve=True)
+
+
+@functools.cache
+def _composed_options(overrides: tuple[str, ...], directory: Path) -> DictConfig:
+    """directory: of the experiments, which are those of another one in some tests."""
     GlobalHydra.instance().clear()
     experiments.register()
     by_length.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+        return compose("config", list(overrides))
