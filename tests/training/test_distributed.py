@@ -1,18 +1,14 @@
-"""Several processes: the numbers of one, exact resumption, and ends with one sentence."""
+"""Several processes: the numbers of one, exact resumption, and refusals of one sentence."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from support.ranks import UNITS, VALIDATED, WARM, train
-from support.settings import ROOT, SMALL
+from support.torchrun import ENVIRONMENT, SECONDS, TORCHRUN
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.evaluation.clips import clips
@@ -25,10 +21,6 @@ from mfcc_wavenet.runs.history import logged_rows
 from mfcc_wavenet.runs.rendezvous import Place, meet
 from mfcc_wavenet.training.distributed import ALONE
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-OUR_TRACEBACK = f'{ROOT / "run.py"}", line'
-SECONDS = 300  # until something is wrong
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}  # of float32 weights after twelve steps of Adam at a rate of 0.01
 
 
@@ -198,43 +190,3 @@ def test_variables_that_do_not_fit_together_are_one_sentence(address, monkeypatc
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"WORLD_SIZE=2.*torchrun sets these"):
         Place.of_environment()
-
-
-def started(folder: Path, after: int) -> subprocess.Popen:
-    """A run of two processes, once it has a checkpoint of a step after that one."""
-    command = [
-        *TORCHRUN, str(ROOT / "run.py"), *SMALL, f"data.prepared={folder / 'prepared'}", f"runs={folder}", "name=run",
-        "train.steps=100000", "train.checkpoint_interval=20", "train.sample_interval=0", "train.stop_at_zero=false",
-        "window.batch_size=2",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, cwd=folder)
-    deadline = time.monotonic() + SECONDS
-    while step(folder) <= after:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return process
-
-
-def step(folder: Path) -> int:
-    path = folder / "run" / "checkpoint.pt"
-    return checkpoints.load(path).training["step"] if path.is_file() else 0
-
-
-def test_a_signal_and_a_kill_end_all_processes_with_one_sentence(tmp_path):
-    """SIGTERM to torchrun saves and ends; the same command resumes; SIGKILL of one process leaves a checkpoint."""
-    process = started(tmp_path, after=0)
-    process.terminate()
-    _, stderr = process.communicate(timeout=SECONDS)
-    saved = step(tmp_path)
-    assert stderr.count(f"Stopped at step {saved};") == stderr.count("the same command resumes") == 1, stderr
-    assert OUR_TRACEBACK not in stderr and process.returncode == 1  # the traceback and the code are torchrun's
-
-    process = started(tmp_path, after=saved)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    _, stderr = process.communicate(timeout=SECONDS)
-    assert f"Resuming from {tmp_path / 'run' / 'checkpoint.pt'}, step {saved}." in stderr
-    assert stderr.count("Another of the 2 processes of this run has ended") == 1, stderr
-    assert stderr.count("the same command resumes") == 1 and OUR_TRACEBACK not in stderr, stderr
-    assert step(tmp_path) % 20 == 0
