@@ -95,13 +95,15 @@ class Generator:
         sampling: Sampling = GREEDY,
         progress: Callable[[int], object] = lambda samples: None,
         finished: Callable[[int, Integer[np.ndarray, " _"]], object] = lambda index, codes: None,
+        seeds: Sequence[int] | None = None,
     ) -> list[Integer[np.ndarray, " _"]]:
         """The codes of each of any number of utterances: the same as generate() of each, in less time.
 
-        latents, speakers and samples have one entry per utterance. progress is called with the number of samples that
-        were added, after every block, and finished with the index and the codes of an utterance as soon as these are
-        complete; neither by two threads at once.
+        latents, speakers and samples have one entry per utterance, and so have seeds; None: all have that of sampling.
+        progress is called with the number of samples that were added, after every block, and finished with the index
+        and the codes of an utterance as soon as these are complete; neither by two threads at once.
         """
+        seeds = [sampling.seed] * len(samples) if seeds is None else seeds
         codes = [np.empty(length, code_type(self.model.wavenet.embedding.num_embeddings)) for length in samples]
         for utterance, length in enumerate(samples):
             if not length:
@@ -110,7 +112,8 @@ class Generator:
 
         def generate_batch(batch: list[int]) -> None:
             ends = [samples[utterance] for utterance in batch]
-            state = StreamState(self, [speakers[utterance] for utterance in batch], sampling)
+            of_batch = [speakers[utterance] for utterance in batch]
+            state = StreamState(self, of_batch, sampling, [seeds[utterance] for utterance in batch])
             for block_end in self.block_ends(0, max(ends)):
                 if cancelled.is_set():
                     return
@@ -143,6 +146,42 @@ class Generator:
             wait(tasks)
         return codes
 
+    def generate_candidates(
+        self,
+        latents: Sequence[Float[np.ndarray, "_ C"]],
+        speakers: Sequence[int],
+        samples: Sequence[int],
+        candidates: int,
+        sampling: Sampling,
+        progress: Callable[[int], object] = lambda samples: None,
+        finished: Callable[[int, list[Integer[np.ndarray, " _"]]], object] = lambda index, codes: None,
+    ) -> list[list[Integer[np.ndarray, " _"]]]:
+        """Several candidates for the codes of each utterance: those of the seeds sampling.seed, sampling.seed + 1, ...
+
+        They are streams of a batch, next to each other. Arguments as in generate_all; progress counts the candidates of
+        an utterance as one, and finished is called when all of them are complete.
+        """
+        codes: list[list] = [[None] * candidates for _ in samples]
+        missing = [candidates] * len(samples)
+        generated = 0
+
+        def progress_of_all(added: int) -> None:
+            nonlocal generated
+            before, generated = generated, generated + added
+            progress(generated // candidates - before // candidates)
+
+        def finished_one(stream: int, of_stream: Integer[np.ndarray, " _"]) -> None:
+            utterance, candidate = divmod(stream, candidates)
+            codes[utterance][candidate] = of_stream
+            missing[utterance] -= 1
+            if not missing[utterance]:
+                finished(utterance, codes[utterance])
+
+        of_streams = ([one for one in given for _ in range(candidates)] for given in (latents, speakers, samples))
+        seeds = [sampling.seed + candidate for _ in samples for candidate in range(candidates)]
+        self.generate_all(*of_streams, sampling, progress_of_all, finished_one, seeds)
+        return codes
+
     def _batches(self, samples: Sequence[int]) -> list[list[int]]:
         """Utterances that are generated together: of similar lengths, since the shorter ones wait for the longest."""
         audible = [utterance for utterance, length in enumerate(samples) if length]
@@ -164,13 +203,19 @@ class StreamState:
     latents are all there or still arriving. They are batch-invariant.
     """
 
-    def __init__(self, generator: Generator, speakers: Sequence[int], sampling: Sampling = GREEDY):
-        """speakers: the index of each utterance's speaker, so one per utterance."""
+    def __init__(
+        self,
+        generator: Generator,
+        speakers: Sequence[int],
+        sampling: Sampling = GREEDY,
+        seeds: Sequence[int] | None = None,
+    ):
+        """speakers: the index of each utterance's speaker; seeds: of its random numbers; None: that of sampling."""
         self.generator = generator
         self.speakers = speakers
         self.sampling = sampling
         self.position = 0  # samples that have been generated
-        self.random = [np.random.default_rng(sampling.seed) for _ in speakers]
+        self.random = [np.random.default_rng(seed) for seed in seeds or [sampling.seed] * len(speakers)]
         order = generator.linear_prediction.order if generator.linear_prediction else 1
         quantization_channels = generator.model.wavenet.embedding.num_embeddings
         self.past = np.full((len(speakers), order), silence(quantization_channels))  # codes, those before position

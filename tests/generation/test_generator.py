@@ -148,6 +148,19 @@ def test_it_is_batch_invariant(architecture, sampling, batch):
         np.testing.assert_array_equal(codes, generator.generate(frames, speaker, samples, sampling))
 
 
+def test_candidates_are_the_codes_of_the_next_seeds():
+    """From that of the sampling on, in however many batches; the greedy ones are all the same."""
+    generator, given_ = (
+        Generator(ARCHITECTURE.model()),
+        [conditions(ARCHITECTURE, utterance) for utterance in (0, 1, 2)],
+    )
+    for temperature, count in ((0.0, 2), (1.0, 1), (1.0, MAX_BATCH_SIZE - 3)):
+        of_all = generator.generate_candidates(*zip(*given_), count, Sampling(temperature, seed=4))
+        for of_one, one in zip(of_all, given_, strict=True):
+            seeds = [Sampling(temperature, seed=4 + candidate) for candidate in range(count)]
+            np.testing.assert_array_equal(of_one, [generator.generate(*one, sampling) for sampling in seeds])
+
+
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("num_threads", [2, 3])
 def test_the_number_of_threads_changes_nothing(batch_size, num_threads):
