@@ -74,6 +74,20 @@ def test_the_same_seed_gives_the_same_clips(type_in, trained):
     assert one == same and one[0] != other[0] and one[1] == other[1]
 
 
+def test_clips_may_be_of_several_candidates(type_in, trained):
+    """The line says how many, the table, too; the file of the first, uncorrected, is as of one."""
+    for count in (1, 2):
+        line = f"mode=evaluate checkpoint=runs/small {FEW} temperature=0.8 output=of{count}.json"
+        done = type_in(f"{line} candidates={count}")
+        assert done.code == 0 and json.loads(done.out)["quality"]["candidates"] == count, done.err
+    assert any(line.startswith("ours, at 0.8, of 2 ") for line in done.err.splitlines())
+    ours, uncorrected = (
+        [(trained / f"of{count}.clips" / f"{TEST[0]}.{system}.flac").read_bytes() for count in (1, 2)]
+        for system in ("ours", "uncorrected")
+    )
+    assert ours[0] != ours[1] and uncorrected[0] == uncorrected[1]
+
+
 def test_without_clips_there_is_no_quality(type_in, trained):
     done = type_in("mode=evaluate checkpoint=runs/small clips=0 output=none.json")
     assert done.code == 0 and "quality" not in json.loads(done.out) and not (trained / "none.clips").exists()

@@ -51,6 +51,7 @@ class Command:
     top_k: int
     sampling_seed: int
     corrections: int | None  # of the envelope of what is generated; None: see generation/correction.py
+    candidates: int  # utterances that are sampled to generate one
     device: str  # that generates
     clips: int  # utterances that are generated and measured
     clip_seconds: float  # at most, of each of them

@@ -25,6 +25,7 @@ USED_BY = {  # the modes that make use of a value at the top of conf/config.yaml
     "top_k": ("generate", "decode", "evaluate"),
     "sampling_seed": ("generate", "decode", "evaluate", "pin"),
     "corrections": ("generate", "evaluate", "pin"),
+    "candidates": ("generate", "evaluate"),
     "device": ("generate", "decode"),
     "clips": ("evaluate", "pin"),
     "clip_seconds": ("evaluate", "pin"),

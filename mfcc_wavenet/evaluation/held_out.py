@@ -55,6 +55,7 @@ class Quality:
     takes: list[dict[str, Take]]  # of each clip, by system
     sampling: Sampling  # of the model
     corrections: int  # of what it sampled
+    candidates: int  # that it sampled for each clip
     sample_rate: int  # Hz
     without: dict[str, str]  # measures that could not be had, and a sentence for each
 
@@ -74,8 +75,9 @@ class Quality:
             "seconds": round(sum(len(clip.original) for clip in self.clips) / self.sample_rate, 2),
             **asdict(self.sampling),
             "corrections": self.corrections,
+            "candidates": self.candidates,
             "columns": {name: MEASURES[name].heading for name in self.columns},
-            "rows": {system: label(system, self.sampling) for system in values},
+            "rows": {system: label(system, self.sampling, self.candidates) for system in values},
             "values": {
                 system: {name: mean_and_interval(of_clips) for name, of_clips in measures.items()}
                 for system, measures in values.items()
@@ -117,7 +119,7 @@ class Quality:
         return "\n".join([*lines, *self.without.values()])
 
 
-def label(system: str, sampling: Sampling) -> str:
+def label(system: str, sampling: Sampling, candidates: int) -> str:
     """A system in words."""
     names = {
         "uncorrected": "ours, uncorrected",
@@ -129,7 +131,8 @@ def label(system: str, sampling: Sampling) -> str:
     if system != "ours":
         return names[system]
     top_k = f", top {sampling.top_k}" if sampling.top_k else ""
-    return f"ours, at {sampling.temperature:g}{top_k}" if sampling.temperature else names["greedy"]
+    several = f", of {candidates}" if candidates > 1 else ""
+    return f"ours, at {sampling.temperature:g}{top_k}{several}" if sampling.temperature else names["greedy"]
 
 
 def mean_and_interval(values: Sequence[float]) -> dict[str, float | int | None]:
@@ -164,24 +167,25 @@ def _shown(of_clips: dict[str, Any]) -> str:
 
 def quality(
     checkpoint: Checkpoint, clips: Sequence[Clip], sampling: Sampling, corrections: int | None = None,
-    processes: Alone = ALONE,
+    candidates: int = 1, processes: Alone = ALONE,
 ) -> Quality:  # fmt: skip
     """What the model and others make of these clips, one or more.
 
-    corrections: of what the model samples, as in Inverter.invert; without them it is measured, too.
+    corrections, candidates: of what the model samples, as in Inverter.invert; without them it is measured, too.
     processes: that share the clips, and of which each gets the same result.
     """
     settings, without = checkpoint.settings, missing_packages()
     own = processes.share([len(clip.original) for clip in clips])
     own_clips, times = [clips[number] for number in own], correction.corrections(corrections, sampling, settings)
+    count = correction.candidates(candidates, sampling, times, settings)
     generate = _generator(checkpoint, own_clips)
-    sampled = generate(sampling)
+    sampled = generate(sampling, count)
     originals = [Original(clip.original, settings.features) for clip in own_clips]
-    systems = {"ours": _corrected(sampled, originals, times)}
+    systems = {"ours": _agreed(sampled, originals, times)}
     if times:
-        systems["uncorrected"] = sampled
+        systems["uncorrected"] = [first for first, *_ in sampled]
     if sampling.temperature:
-        systems["greedy"] = generate(replace(sampling, temperature=0.0))
+        systems["greedy"] = [wav for (wav,) in generate(replace(sampling, temperature=0.0))]
     found = {}
     for place, number in enumerate(tqdm(own, desc="measuring", unit="clip", leave=False, disable=None)):
         original, wav = originals[place], clips[number].original
@@ -193,7 +197,7 @@ def quality(
             system: Take(made, original.quality(made, frozenset(without))) for system, made in of_clip.items()
         }
     takes = list(processes.collect(found).values())
-    return Quality(clips, takes, sampling, times, settings.features.sample_rate, without)
+    return Quality(clips, takes, sampling, times, count, settings.features.sample_rate, without)
 
 
 def shaped_noise(
@@ -223,7 +227,7 @@ def temperatures(
     for temperature in TEMPERATURES:
         sampling = Sampling(temperature, seed=seed)
         times = correction.corrections(corrections, sampling, checkpoint.settings)
-        wavs = _corrected(generate(sampling), originals, times)
+        wavs = _agreed(generate(sampling), originals, times)
         values = [original.quality(wav, others) for original, wav in zip(originals, wavs)]
         of_all = processes.collect(dict(zip(own, values))).values()
         for name in measures:
@@ -237,8 +241,8 @@ def best_temperature(measure: str, means: dict[float, float]) -> float:
     return min(means, key=lambda temperature: (sign * means[temperature], temperature))
 
 
-def _generator(checkpoint: Checkpoint, clips: Sequence[Clip]) -> Callable[[Sampling], Wavs]:
-    """A function from how codes are chosen to the audio of each clip."""
+def _generator(checkpoint: Checkpoint, clips: Sequence[Clip]) -> Callable[..., list[Wavs]]:
+    """A function from how codes are chosen, and how many candidates there are, to the audio of those of each clip."""
     settings, statistics = checkpoint.settings, checkpoint.statistics
     prediction = LinearPrediction.of(settings.features, settings.wavenet, statistics)
     generator = Generator(checkpoint.model(), linear_prediction=prediction)
@@ -248,16 +252,16 @@ def _generator(checkpoint: Checkpoint, clips: Sequence[Clip]) -> Callable[[Sampl
     latents = [generator.encoder(of_clip) for of_clip in frames]
     lengths = [len(clip.original) for clip in clips]
 
-    def generate(sampling: Sampling) -> Wavs:
+    def generate(sampling: Sampling, candidates: int = 1) -> list[Wavs]:
         with tqdm(total=sum(lengths), desc="generating", unit="sample", leave=False, disable=None) as bar:
-            codes = generator.generate_all(
-                latents, [clip.speaker for clip in clips], lengths, sampling, progress=bar.update
+            codes = generator.generate_candidates(
+                latents, [clip.speaker for clip in clips], lengths, candidates, sampling, progress=bar.update
             )
-        return [mulaw.decode(one, *settings.wavenet.coding) for one in codes]
+        return [[mulaw.decode(one, *settings.wavenet.coding) for one in of_clip] for of_clip in codes]
 
     return generate
 
 
-def _corrected(wavs: Wavs, originals: Sequence[Original], times: int) -> Wavs:
-    """What was made of each original, its envelope corrected that many times to the original's MFCCs."""
-    return [correction.corrected(wav, one.mfcc, one.features, times) for wav, one in zip(wavs, originals)]
+def _agreed(sampled: Sequence[Wavs], originals: Sequence[Original], times: int) -> Wavs:
+    """What the candidates for each original agree on, corrected that many times to the original's MFCCs."""
+    return [correction.agreed(wavs, one.mfcc, one.features, times) for wavs, one in zip(sampled, originals)]

@@ -2,17 +2,29 @@
 
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import MAX_SAMPLE_RATE
 from mfcc_wavenet.data.audio import MAX_PEAK, MIN_SAMPLE_RATE
 
 MAX_SHOWN = 40  # characters of a wrong value
+
+# What callers pass. Inverter checks it itself and raises a UserError, so that here the types and the shapes, of arrays,
+# tensors on any device, or lists or tuples of numbers, only document.
+Mfcc = Annotated[Any, "n_mfcc frames"]
+MfccFrame = Annotated[Any, "n_mfcc"]
+Units = Annotated[Any, "units or latents"]
+Wav = Annotated[Any, "samples"]
+Name = Annotated[Any, str | None]
+Whole = Annotated[Any, int]
+Temperature = Annotated[Any, float | None]
+Lengths = Annotated[Any, int | None | list[int | None]]
 
 
 def float_array(given: Any, what: str, expected: str) -> Float32[np.ndarray, "..."]:
@@ -31,6 +43,26 @@ def float_array(given: Any, what: str, expected: str) -> Float32[np.ndarray, "..
     if array.dtype.kind not in "fiu" or not (np.abs(array.astype(np.longdouble)) <= np.finfo(np.float32).max).all():
         raise UserError(refusal)
     return array.astype(np.float32)
+
+
+def mfcc_array(given: Mfcc, n_mfcc: int) -> Float32[np.ndarray, "n_mfcc frames"]:
+    """(n_mfcc, frames) of the MFCCs of an utterance, at least one frame."""
+    array = float_array(given, "These MFCCs", "(n_mfcc, frames) in dB")
+    if array.ndim != 2 or array.shape[0] != n_mfcc or array.shape[1] < 1:
+        turned = array.ndim == 2 and array.shape[1] == n_mfcc
+        raise UserError(
+            f"These MFCCs have the shape {array.shape}; the model expects (n_mfcc, frames) = ({n_mfcc}, 1 or more)"
+            f"{', so transpose them' if turned else ''}."
+        )
+    return array
+
+
+def mfcc_frame(given: MfccFrame, n_mfcc: int) -> Float32[np.ndarray, " n_mfcc"]:
+    """(n_mfcc,) of the MFCCs of one frame."""
+    array = float_array(given, "These MFCCs", "(n_mfcc,) in dB for each frame")
+    if array.shape != (n_mfcc,):
+        raise UserError(f"This frame has the shape {array.shape}; the model expects (n_mfcc,) = ({n_mfcc},).")
+    return array
 
 
 def wav_array(given: Any) -> Float32[np.ndarray, " samples"]:
@@ -82,6 +114,14 @@ def lengths_of(samples: Any, count: int) -> list[int | None]:
         if length is not None and not (is_integer(length) and length >= 0):
             raise UserError(f"samples={shown(length)}: it must be a whole number, 0 or more, or None for whole hops.")
     return [None if length is None else int(length) for length in lengths]
+
+
+def length_of(frames: int, given: int | None, geometry: Geometry) -> int:
+    """The length in samples of audio with that many frames: the given one, or all whole hops for None."""
+    length, limit = geometry.samples_of(frames) if given is None else given, (frames + 1) * geometry.hop_length
+    if length >= limit:
+        raise UserError(f"samples={length} does not match {frames} frames; it must be 0 to {limit - 1}.")
+    return length
 
 
 def speaker_index(given: Any, speakers: Sequence[str], channels: int) -> int:

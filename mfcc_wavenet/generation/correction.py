@@ -6,6 +6,8 @@ differs is a filter for each frame, smooth over frequency, since few coefficient
 
 import numbers
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import librosa
@@ -20,6 +22,9 @@ from mfcc_wavenet.data import mfcc as front_end
 
 CORRECTIONS = 4  # by default; more change nothing that is measured
 MAX_GAIN = 30.0  # dB, at once: what is silent is raised step by step, and only as long as it stays too low
+
+Wav = Float32[np.ndarray, " samples"]
+Mfcc = Float32[np.ndarray, "n_mfcc frames"]
 
 
 def corrections(given: Any, sampling: Sampling, settings: Settings) -> int:
@@ -36,12 +41,47 @@ def corrections(given: Any, sampling: Sampling, settings: Settings) -> int:
     return int(given)
 
 
-def corrected(
-    wav: Float32[np.ndarray, " samples"],
-    mfcc: Float32[np.ndarray, "n_mfcc frames"],
-    features: FeatureSettings,
-    times: int,
-) -> Float32[np.ndarray, " samples"]:
+def candidates(given: Any, sampling: Sampling, corrections: int, settings: Settings) -> int:
+    """How many candidates agreed() makes one of: the given number.
+
+    corrections: how often each is corrected. UserError for what is not such a number, and for several where all would
+    be the same or none would be corrected.
+    """
+    if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < 1:
+        raise UserError(f"candidates={given}: it must be a whole number, 1 or more.")
+    if given > 1 and settings.encoder.kernel_sizes:
+        raise UserError(
+            f"candidates={given} is not for an autoencoder: its latents may be of another voice than the MFCCs that "
+            "candidates are corrected to; candidates=1 works."
+        )
+    if given > 1 and not sampling.temperature:
+        raise UserError(
+            f"candidates={given} at temperature=0 are all the same; a temperature above 0, such as 0.8, samples them."
+        )
+    if given > 1 and not corrections:
+        raise UserError(
+            f"candidates={given} with corrections=0 change nothing, since it is by corrections that the first of them "
+            f"gets the average envelope; corrections={CORRECTIONS} is the default."
+        )
+    return int(given)
+
+
+def agreed(wavs: Sequence[Wav], mfcc: Mfcc, features: FeatureSettings, times: int) -> Wav:
+    """The first of several candidates for the same MFCCs, its envelope corrected to what they agree on; in [-1, 1].
+
+    Each is corrected to the MFCCs, that many times. These say little of the finer parts of an envelope: what candidates
+    have in common there is what the model knows, and the rest is chance. So the first is corrected to the mean of their
+    envelopes, in decibels of each mel band, and then to the MFCCs again. One candidate is corrected() alone.
+    """
+    first, *others = each = [corrected(wav, mfcc, features, times) for wav in wavs]
+    if not others or not len(first):
+        return first
+    finer = replace(features, n_mfcc=features.n_mels)  # as many as bands: all of the envelope that MFCCs can describe
+    mean = np.mean([front_end.mfcc(wav, finer) for wav in each], axis=0)
+    return corrected(corrected(first, mean, finer, times), mfcc, features, times)
+
+
+def corrected(wav: Wav, mfcc: Mfcc, features: FeatureSettings, times: int) -> Wav:
     """The audio, its envelope corrected that many times to the one that the MFCCs describe; in [-1, 1].
 
     Each time, the decibels between the given MFCCs and those of the audio are turned into a gain for each frame and

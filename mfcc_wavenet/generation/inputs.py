@@ -12,8 +12,9 @@ from jaxtyping import Float32
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import files_below, identities, refuse_overwriting, slug
 from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, read_audio
+from mfcc_wavenet.generation.arguments import Mfcc
 from mfcc_wavenet.generation.arrays import MFCC_SUFFIXES, read_arrays
-from mfcc_wavenet.generation.inverter import Inverter, Mfcc
+from mfcc_wavenet.generation.inverter import Inverter
 from mfcc_wavenet.generation.units.unit_files import UNIT_SUFFIXES
 
 

@@ -18,22 +18,12 @@ from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.front_ends import warning_or_refusal
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.generation import arguments, correction
+from mfcc_wavenet.generation.arguments import Lengths, Mfcc, Name, Temperature, Units, Wav, Whole
 from mfcc_wavenet.generation.arriving import ArrivingFrames, delta_reach
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
 from mfcc_wavenet.generation.units.checks import checked_units, length_of, refuse_without_units
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
-
-# What callers pass. Inverter checks it itself and raises a UserError, so that here the types and the shapes, of arrays,
-# tensors on any device, or lists or tuples of numbers, only document.
-Mfcc = Annotated[Any, "n_mfcc frames"]
-MfccFrame = Annotated[Any, "n_mfcc"]
-Units = Annotated[Any, "units or latents"]
-Wav = Annotated[Any, "samples"]
-Name = Annotated[Any, str | None]
-Whole = Annotated[Any, int]
-Temperature = Annotated[Any, float | None]
-Lengths = Annotated[Any, int | None | list[int | None]]
 
 Codes = Integer[np.ndarray, " _"]
 Audio = Float32[np.ndarray, " _"]
@@ -116,24 +106,30 @@ class Inverter:
         top_k: Whole = 0,
         seed: Whole = 0,
         corrections: Annotated[Any, int | None] = None,
+        candidates: Whole = 1,
     ) -> Audio | list[Audio]:
         """Audio, float32 (samples,) in [-1, 1], of one array (n_mfcc, frames), or of each in a list or tuple.
 
         corrections: how often its envelope is corrected to the one that the MFCCs describe (generation/correction.py);
         None: 4 times where codes are sampled, never where the temperature is 0 or the model an autoencoder.
+        candidates: how many are sampled, with the seeds seed, seed + 1, ...; the first is also corrected to the finer
+        envelope that all of them have on average. UserError for more than 1 where nothing is sampled or corrected.
         The other arguments, and errors, are those of invert_codes.
         """
-        times = correction.corrections(corrections, self._sampling(temperature, top_k, seed), self.settings)
-        codes = self.invert_codes(
-            mfcc, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed
-        )
-        if isinstance(codes, list):
-            return [self.audio(one, array, times) for one, array in zip(codes, mfcc)]
+        sampling = self._sampling(temperature, top_k, seed)
+        times = correction.corrections(corrections, sampling, self.settings)
+        codes = self.invert_candidates(
+            mfcc, correction.candidates(candidates, sampling, times, self.settings),
+            samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed,
+        )  # fmt: skip
+        if arguments.is_several(mfcc):
+            return [self.audio(of_one, array, times) for of_one, array in zip(codes, mfcc)]
         return self.audio(codes, mfcc, times)
 
-    def audio(self, codes: Codes, mfcc: Mfcc, corrections: int) -> Audio:
-        """Audio (samples,) of the codes that were generated from these MFCCs, corrected to them that many times."""
-        return correction.corrected(self.decoder()(codes), self._checked(mfcc), self.settings.features, corrections)
+    def audio(self, candidates: list[Codes], mfcc: Mfcc, corrections: int) -> Audio:
+        """Audio (samples,) of the candidates that were generated from these MFCCs, corrected that many times."""
+        wavs = [self.decoder()(codes) for codes in candidates]
+        return correction.agreed(wavs, self._checked(mfcc), self.settings.features, corrections)
 
     def invert_codes(
         self,
@@ -165,22 +161,42 @@ class Inverter:
         Raises UserError for arrays of another shape, values that are not finite, MFCCs of another front end, lengths
         that do not match the frames, an unknown speaker, and temperature, top_k or seed out of range.
         """
+        codes = self.invert_candidates(
+            mfcc, 1, samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed,
+            check_front_end=check_front_end, progress=progress, finished=lambda index, one: finished(index, *one),
+        )  # fmt: skip
+        return [one for (one,) in codes] if arguments.is_several(mfcc) else codes[0]
+
+    def invert_candidates(
+        self,
+        mfcc: Mfcc | list[Mfcc] | tuple[Mfcc, ...],
+        candidates: int,
+        *,
+        samples: Lengths,
+        speaker: Name,
+        temperature: Temperature,
+        top_k: Whole,
+        seed: Whole,
+        check_front_end: bool = True,
+        progress: Callable[[int], object] = lambda samples: None,
+        finished: Callable[[int, list[Codes]], object] = lambda index, candidates: None,
+    ) -> list[Codes] | list[list[Codes]]:
+        """What invert_codes gives with the seeds seed, seed + 1, ..., that many, of one array or of each, in one batch.
+
+        progress counts the candidates of an array as one; finished gets all of them.
+        """
         sampling = self._sampling(temperature, top_k, seed)
         several = arguments.is_several(mfcc)
         arrays = [self._checked(array) for array in (mfcc if several else [mfcc])]
         given = arguments.lengths_of(samples, len(arrays))
         frames = [self._frames(array) for array in arrays]
-        lengths = [self.geometry.samples_of(len(one)) if n is None else n for one, n in zip(frames, given)]
-        for one, length in zip(frames, lengths):
-            limit = (len(one) + 1) * self.geometry.hop_length
-            if length >= limit:
-                raise UserError(f"samples={length} does not match {len(one)} frames; it must be 0 to {limit - 1}.")
+        lengths = [arguments.length_of(len(one), length, self.geometry) for one, length in zip(frames, given)]
         speaker_index = self._speaker_index(speaker)
         if check_front_end:
             self._warn(arrays)
         speakers = [speaker_index] * len(frames)
         latents = [self.generator.encoder(one) for one in frames]
-        codes = self.generator.generate_all(latents, speakers, lengths, sampling, progress, finished)
+        codes = self.generator.generate_candidates(latents, speakers, lengths, candidates, sampling, progress, finished)
         return codes if several else codes[0]
 
     # --- units ------------------------------------------------------------------------------------
@@ -299,7 +315,7 @@ class Inverter:
             return decoded(codes)
 
         for frame in frames:
-            arrived.append(self._checked_frame(frame))
+            arrived.append(arguments.mfcc_frame(frame, self.settings.features.n_mfcc))
             if len(arrived) > state.position // geometry.hop_length + latency:
                 yield generate(state.position + BLOCK_HOPS * geometry.latent_hop)
         arrived.end()
@@ -323,22 +339,7 @@ class Inverter:
         return np.ascontiguousarray(self.statistics.normalise(front_end.add_deltas(mfcc, self.settings.features)).T)
 
     def _checked(self, mfcc: Mfcc) -> Float32[np.ndarray, "n_mfcc F"]:
-        n_mfcc = self.settings.features.n_mfcc
-        array = arguments.float_array(mfcc, "These MFCCs", "(n_mfcc, frames) in dB")
-        if array.ndim != 2 or array.shape[0] != n_mfcc or array.shape[1] < 1:
-            turned = array.ndim == 2 and array.shape[1] == n_mfcc
-            raise UserError(
-                f"These MFCCs have the shape {array.shape}; the model expects (n_mfcc, frames) = ({n_mfcc}, 1 or more)"
-                f"{', so transpose them' if turned else ''}."
-            )
-        return array
-
-    def _checked_frame(self, frame: MfccFrame) -> Float32[np.ndarray, " n_mfcc"]:
-        n_mfcc = self.settings.features.n_mfcc
-        array = arguments.float_array(frame, "These MFCCs", "(n_mfcc,) in dB for each frame")
-        if array.shape != (n_mfcc,):
-            raise UserError(f"This frame has the shape {array.shape}; the model expects (n_mfcc,) = ({n_mfcc},).")
-        return array
+        return arguments.mfcc_array(mfcc, self.settings.features.n_mfcc)
 
     def _speaker_index(self, speaker: Any) -> int:
         return arguments.speaker_index(speaker, self.speakers, self.settings.wavenet.speaker_channels)

@@ -26,6 +26,7 @@ COMMAND = dict.fromkeys(("checkpoint", "name", "input", "output", "speaker", "sp
     "top_k": 0,
     "sampling_seed": 0,
     "corrections": None,
+    "candidates": 1,
     "clips": 30,
     "clip_seconds": 10.0,
     "device": "cpu",

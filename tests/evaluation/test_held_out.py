@@ -61,6 +61,23 @@ def test_the_systems_are_the_model_and_what_it_is_measured_by(measured, untraine
         np.testing.assert_array_equal(takes["mu-law"].wav, mulaw.decode(mulaw.encode(clip.original, 256), 256))
 
 
+def test_the_model_may_have_several_candidates(untrained):
+    """Then it is what an Inverter makes of them, the first is what is uncorrected, and the others have one."""
+    several, one = quality(untrained, CLIPS, WARM, candidates=3), quality(untrained, CLIPS, WARM)
+    results = several.results()
+    assert (results["candidates"], one.results()["candidates"]) == (3, 1)
+    assert results["rows"] == one.results()["rows"] | {"ours": "ours, at 0.8, of 3"}
+    for clip, takes, of_one in zip(CLIPS, several.takes, one.takes):
+        wav = Inverter(untrained).invert(
+            mfcc(clip.original, FEATURES), samples=len(clip.original), temperature=0.8, seed=3, candidates=3
+        )
+        np.testing.assert_array_equal(takes["ours"].wav, wav)
+        assert not np.array_equal(of_one["ours"].wav, wav)
+        for system in takes.keys() - {"ours"}:
+            np.testing.assert_array_equal(takes[system].wav, of_one[system].wav)
+    assert "all the same" in refused(quality, untrained, CLIPS, Sampling(), candidates=2)
+
+
 def test_noise_has_the_envelope_and_nothing_of_the_model(measured):
     """Corrected noise is nearer to the MFCCs than librosa's inverse, whose envelope is least squares."""
     for clip, takes in zip(CLIPS, measured.takes):

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Integer
 from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.files import replacing
 from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.generation.correction import corrections
+from mfcc_wavenet.generation.correction import candidates, corrections
 from mfcc_wavenet.generation.inputs import Utterance
 from mfcc_wavenet.generation.tasks.speech import SpeechTask
 from mfcc_wavenet.generation.tasks.task import os_errors_as_user_errors
@@ -31,19 +31,25 @@ class Generate(SpeechTask):
     def __init__(self, checkpoint: Checkpoint, command: Command):
         self.sampling = command.sampling(checkpoint.temperature)
         self.corrections = corrections(command.corrections, self.sampling, checkpoint.settings)
+        self.candidates = candidates(command.candidates, self.sampling, self.corrections, checkpoint.settings)
         super().__init__(checkpoint, command)
 
     def made_with(self) -> dict[str, Any]:
-        return {"speaker": self.command.speaker, **asdict(self.sampling), "corrections": self.corrections}
+        corrected = {"corrections": self.corrections, "candidates": self.candidates}
+        return {"speaker": self.command.speaker, **asdict(self.sampling), **corrected}
 
     def single_output(self, source: Path) -> str:
         return f"{source.stem}.inverted.wav"
 
     def make(
-        self, items: Sequence[Utterance], progress: Callable[[int], object], finished: Callable[[int, Codes], object]
+        self,
+        items: Sequence[Utterance],
+        progress: Callable[[int], object],
+        finished: Callable[[int, list[Codes]], object],
     ) -> None:
-        self.inverter.invert_codes(
+        self.inverter.invert_candidates(
             [utterance.mfcc for utterance in items],
+            self.candidates,
             samples=[None if utterance.audio is None else len(utterance.audio) for utterance in items],
             speaker=self.command.speaker,
             check_front_end=False,  # check did
@@ -52,15 +58,15 @@ class Generate(SpeechTask):
             **asdict(self.sampling),
         )
 
-    def write(self, item: Utterance, made: Codes) -> None:
+    def write(self, item: Utterance, made: list[Codes]) -> None:
         write_audio(item.output, self.inverter.audio(made, item.mfcc, self.corrections), self.inverter.sample_rate)
 
-    def remark(self, item: Utterance, made: Codes) -> str | None:
+    def remark(self, item: Utterance, made: list[Codes]) -> str | None:
         if item.audio is None or self.corrections:
             return None
-        coding = self.inverter.settings.wavenet.coding
-        matching = int((made == mulaw.encode(item.audio, *coding)).sum())
-        return f"{matching:,} of {len(made):,} samples match the input bit for bit (mu-law, {coding[0]} levels)."
+        (codes,), coding = made, self.inverter.settings.wavenet.coding
+        matching = int((codes == mulaw.encode(item.audio, *coding)).sum())
+        return f"{matching:,} of {len(codes):,} samples match the input bit for bit (mu-law, {coding[0]} levels)."
 
 
 def write_audio(output: Path, audio: Float32[np.ndarray, " samples"], sample_rate: int) -> None:
