@@ -30,7 +30,7 @@ COMMAND_KEYS = ("mode=", "checkpoint=", "input=", "output=")  # that are not set
 SENTENCE = "mfcc_wavenet/data/demo/01_lighthouse.flac"
 SECONDS = 0.2  # of audio
 OF_UNITS = "encoder.channels=8 bottleneck.channels=4 bottleneck.codes=2 bottleneck.memory=8 bottleneck.quantise_from=2"
-SHORT = f"{QUICK} train.workers=0 optim.decay_steps=1000 {OF_UNITS}"
+SHORT = f"{QUICK} train.workers=0 optim.warmup_steps=2 optim.decay_steps=1000 {OF_UNITS}"
 ON = "data.seconds=0.2 train.steps=8 train.sample_utterances=0 tracking.mode=disabled"  # from a checkpoint
 SPLIT = "data.seconds=null data.valid=0.3 data.test=0.3 data.split_seed=3"  # FOLDER, of which each part has one file
 BASELINE = json.loads((ROOT / "experiments" / "baseline" / "results.json").read_text())
