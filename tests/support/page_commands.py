@@ -63,6 +63,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
     if mode == "evaluate":
         line += f" data.seconds={SECONDS}"
         line += " data.test=0.9" if "split=test" in words else ""  # of a single utterance
+        line += " data.valid=0.9 data.test=0" if "split=valid" in words else ""
     if mode == "evaluate" and {"experiment=speech", "experiment=units64"} & {*words}:  # which take their speakers alone
         (clone.folder / "runs" / "known.tsv").write_text("es_allison\t../speech.wav\n")
         line = line.replace("data.root=FOLDER", "data.root=runs/known.tsv")
