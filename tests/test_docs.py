@@ -19,6 +19,7 @@ from support.known_corpora import laid_out
 from support.page_commands import SECONDS, SENTENCE, try_command
 from support.pages import DOCS, README, RECORDS, Page
 from support.settings import DEMO, ROOT, compose_settings
+from support.wandb_home import log_nobody_in
 
 from mfcc_wavenet.config.settings import CORPORA
 from mfcc_wavenet.data.mfcc import mfcc
@@ -74,9 +75,7 @@ def clone(used, tmp_path, monkeypatch, capsys) -> SimpleNamespace:
     """
     folder = tmp_path / "clone"
     shutil.copytree(used, folder, symlinks=True)
-    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    log_nobody_in(tmp_path, monkeypatch)
     monkeypatch.chdir(folder)
     run_py = CommandLine(folder, monkeypatch, capsys)
     return SimpleNamespace(folder=folder, run_py=run_py, monkeypatch=monkeypatch, capsys=capsys)

@@ -1,13 +1,13 @@
 """The workspace that is saved for a project: its panels show what runs log, and the service takes it."""
 
 import json
-import os
 import sys
 import warnings
 
 import pytest
 from support.metrics import METRICS
 from support.settings import GROUPS, compose_settings
+from support.wandb_home import log_in
 from support.wandb_server import ENTITY, Run, Server
 
 from mfcc_wavenet import workspace
@@ -23,11 +23,8 @@ SOUND, PICTURE = "audio/01_lighthouse/generated", "spectrogram/01_lighthouse"
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """With one run, whose summary holds a sound and a picture."""
-    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
-        monkeypatch.delenv(variable)
     server = Server()
-    for variable, value in {**server.environment, "HOME": str(tmp_path)}.items():
-        monkeypatch.setenv(variable, value)
+    log_in(tmp_path, server, monkeypatch)
     monkeypatch.chdir(tmp_path)
     server.runs["r"] = Run("r", "tests", "a run", summary={SOUND: {}, PICTURE: {}, "train/loss": 1.0})
     yield server

@@ -5,7 +5,6 @@ pre-emphasis, and compared to what it was, as mode=evaluate compares what a mode
 envelope of its MFCCs, of 13 coefficients as models have them and of more: the floor.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,28 +40,21 @@ def benchmark(root: str, channels: list[int] | None, folder: Path) -> list[dict]
     rows = []
     for count in channels or CHANNELS:
         for preemphasis in PREEMPHASES:
-            coded = {"quantization_channels": count, "preemphasis": preemphasis}
-            rows.append(_row(coded, lambda one, coding=(count, preemphasis): _coded(one, *coding), originals, columns))
+            coding = {"quantization_channels": count, "preemphasis": preemphasis}
+            coded = [mulaw.decode(mulaw.encode(one.wav, *coding.values()), *coding.values()) for one in originals]
+            rows.append(_row(coding, originals, coded, columns))
     print(_line("noise", "n_mfcc", *headings), flush=True)
     for count in COEFFICIENTS:
-        shaped = {"system": "noise", "n_mfcc": count}
         finer = replace(features, n_mfcc=count)
-        rows.append(_row(shaped, lambda one, finer=finer: _shaped(one, finer), originals, columns))
+        shaped = [shaped_noise(mfcc(one.wav, finer), len(one.wav), finer) for one in originals]
+        rows.append(_row({"system": "noise", "n_mfcc": count}, originals, shaped, columns))
     return rows
 
 
-def _coded(original: Original, channels: int, preemphasis: float) -> Wav:
-    return mulaw.decode(mulaw.encode(original.wav, channels, preemphasis), channels, preemphasis)
-
-
-def _shaped(original: Original, features: FeatureSettings) -> Wav:
-    return shaped_noise(mfcc(original.wav, features), len(original.wav), features)
-
-
-def _row(what: dict, make: Callable[[Original], Wav], originals: list[Original], columns: list[str]) -> dict:
-    """Means over the clips of what is made of each; printed."""
+def _row(what: dict, originals: list[Original], made: list[Wav], columns: list[str]) -> dict:
+    """Means over the clips of what was made of each; printed."""
     others = frozenset(MEASURES) - {*columns}
-    values = [original.quality(make(original), others) for original in originals]
+    values = [original.quality(wav, others) for original, wav in zip(originals, made)]
     means = {name: mean_and_interval([of_clip[name] for of_clip in values])["mean"] for name in columns}
     shown = ("–" if mean is None else f"{mean:.4g}" for mean in means.values())
     print(_line(*what.values(), *shown), flush=True)

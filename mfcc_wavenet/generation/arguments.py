@@ -116,7 +116,7 @@ def lengths_of(samples: Any, count: int) -> list[int | None]:
     return [None if length is None else int(length) for length in lengths]
 
 
-def length_of(frames: int, given: int | None, geometry: Geometry) -> int:
+def length_of_frames(frames: int, given: int | None, geometry: Geometry) -> int:
     """The length in samples of audio with that many frames: the given one, or all whole hops for None."""
     length, limit = geometry.samples_of(frames) if given is None else given, (frames + 1) * geometry.hop_length
     if length >= limit:

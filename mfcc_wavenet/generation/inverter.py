@@ -21,7 +21,7 @@ from mfcc_wavenet.generation import arguments, correction
 from mfcc_wavenet.generation.arguments import Lengths, Mfcc, Name, Temperature, Units, Wav, Whole
 from mfcc_wavenet.generation.arriving import ArrivingFrames, delta_reach
 from mfcc_wavenet.generation.generator import BLOCK_HOPS, Generator, StreamState
-from mfcc_wavenet.generation.units.checks import checked_units, length_of, refuse_without_units
+from mfcc_wavenet.generation.units.checks import checked_units, length_of_units, refuse_without_units
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
@@ -190,7 +190,7 @@ class Inverter:
         arrays = [self._checked(array) for array in (mfcc if several else [mfcc])]
         given = arguments.lengths_of(samples, len(arrays))
         frames = [self._frames(array) for array in arrays]
-        lengths = [arguments.length_of(len(one), length, self.geometry) for one, length in zip(frames, given)]
+        lengths = [arguments.length_of_frames(len(one), length, self.geometry) for one, length in zip(frames, given)]
         speaker_index = self._speaker_index(speaker)
         if check_front_end:
             self._warn(arrays)
@@ -268,7 +268,7 @@ class Inverter:
         several = arguments.is_several(units)
         arrays = [checked_units(array, self.settings.bottleneck) for array in (units if several else [units])]
         given = arguments.lengths_of(samples, len(arrays))
-        lengths = [length_of(len(array), length, self.geometry) for array, length in zip(arrays, given)]
+        lengths = [length_of_units(len(array), length, self.geometry) for array, length in zip(arrays, given)]
         latents = [self.generator.encoder.latents(array) for array in arrays]
         speakers = [speaker_index] * len(arrays)
         codes = self.generator.generate_all(latents, speakers, lengths, sampling, progress, finished)

@@ -4,10 +4,8 @@ The server listens on the loopback.
 """
 
 import json
-import os
 import re
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ import soundfile
 import yaml
 from support.command import QUICK, CommandLine
 from support.settings import SMALL, compose_settings
+from support.wandb_home import log_in
 from support.wandb_server import ENTITY, Server
 
 from mfcc_wavenet.config.parse import parse
@@ -34,7 +33,7 @@ def service(tmp_path_factory):
     folder = tmp_path_factory.mktemp("artifacts")
     server = Server()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        at_home(folder, server, monkeypatch)
+        log_in(folder, server, monkeypatch)
         monkeypatch.chdir(folder)
         settings = compose_settings(*SMALL, *TO_ZERO, "tracking.mode=auto", f"data.prepared={folder / 'prepared'}")
         chassis = Chassis(settings, folder / "runs" / "a b", choices={"experiment": "two hops"})
@@ -45,7 +44,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def server(service, tmp_path, monkeypatch) -> Server:
-    at_home(tmp_path, service[0], monkeypatch)
+    log_in(tmp_path, service[0], monkeypatch)
     monkeypatch.chdir(tmp_path)
     return service[0]
 
@@ -54,13 +53,6 @@ def server(service, tmp_path, monkeypatch) -> Server:
 def type_in(server, tmp_path, monkeypatch, capsys) -> CommandLine:
     """In a folder, and with a home, in which nothing is known of the run but what the server has."""
     return CommandLine(tmp_path, monkeypatch, capsys)
-
-
-def at_home(folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
-        monkeypatch.delenv(variable)
-    for variable, value in {**server.environment, "HOME": str(folder)}.items():
-        monkeypatch.setenv(variable, value)
 
 
 def test_the_final_checkpoint_is_logged_with_settings_and_results(service):

@@ -3,7 +3,6 @@
 Nothing here reaches further than this machine: what stands for W&B listens on the loopback.
 """
 
-import os
 import re
 import shlex
 import socket
@@ -17,6 +16,7 @@ import pytest
 import soundfile
 from matplotlib.figure import Figure
 from PIL import Image
+from support.wandb_home import log_nobody_in
 from support.wandb_runs import records, rows, summary_of, wandb
 from support.wandb_server import Server
 
@@ -31,10 +31,7 @@ TIMEOUT = 3.0  # seconds; conf has 8, and the 15 s in which a run must go on lea
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
-    """A home without credentials and an environment without wandb's variables."""
-    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    log_nobody_in(tmp_path / "home", monkeypatch)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.chdir(tmp_path)
     yield

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support.command import QUICK, CommandLine
 from support.disks import file_system
+from support.wandb_home import log_nobody_in
 from support.wandb_runs import records
 from support.wandb_server import ENTITY, Server
 
@@ -25,10 +26,7 @@ NOTHING = TrackingSettings("offline", None, None, None, (), None, 8.0)
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
-    """A home without credentials and an environment without wandb's variables."""
-    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    log_nobody_in(tmp_path / "home", monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 

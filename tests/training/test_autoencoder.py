@@ -1,7 +1,6 @@
 """Training an autoencoder: its codebook resumes, is skipped and averaged as weights are, and serves generation."""
 
 import math
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from support.settings import OF_UNITS
 from support.training import assert_equal, trained_to_zero
 from support.waiting import waits
+from support.wandb_home import log_in
 from support.wandb_server import Server
 
 from mfcc_wavenet.data.batch import Position
@@ -137,11 +137,8 @@ def test_rows_say_what_the_bottleneck_does(small, tmp_path, kind):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Where the runs of a person go who is logged in."""
-    for variable in [name for name in os.environ if name.startswith(("WANDB_", "XDG_")) or name == "NETRC"]:
-        monkeypatch.delenv(variable)
     server = Server()
-    for variable, value in {**server.environment, "HOME": str(tmp_path)}.items():
-        monkeypatch.setenv(variable, value)
+    log_in(tmp_path, server, monkeypatch)
     yield server
     server.close()
 

@@ -15,7 +15,7 @@ from mfcc_wavenet.generation.inputs import UNITS, Item
 from mfcc_wavenet.generation.tasks.encode import END
 from mfcc_wavenet.generation.tasks.generate import OUTPUT_FORMATS, write_audio
 from mfcc_wavenet.generation.tasks.task import Task, refuse_unwritable
-from mfcc_wavenet.generation.units.checks import checked_units, length_of, refuse_without_units
+from mfcc_wavenet.generation.units.checks import checked_units, length_of_units, refuse_without_units
 from mfcc_wavenet.generation.units.unit_files import TEXT, Encoded, read_units
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
@@ -85,13 +85,13 @@ class Decode(Task):
                 raise UserError(f"{item.place}: its {name} is {given}, and that of the model is {own}.")
         try:
             units = checked_units(encoded.units, inverter.settings.bottleneck)
-            length_of(len(units), encoded.samples, inverter.geometry)
+            length_of_units(len(units), encoded.samples, inverter.geometry)
         except UserError as error:
             raise UserError(f"{item.place}: {error}") from error
         refuse_unwritable(item.output)
 
     def samples(self, item: UnitsToDecode) -> int:
-        return length_of(len(item.encoded.units), item.encoded.samples, self.inverter.geometry)
+        return length_of_units(len(item.encoded.units), item.encoded.samples, self.inverter.geometry)
 
     def make(
         self,

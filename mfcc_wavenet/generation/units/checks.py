@@ -33,7 +33,7 @@ def checked_units(given: Any, bottleneck: BottleneckSettings) -> Int64[np.ndarra
     return _units(given, bottleneck.codes) if bottleneck.has_codes else _latents(given, bottleneck.channels)
 
 
-def length_of(units: int, given: int | None, geometry: Geometry) -> int:
+def length_of_units(units: int, given: int | None, geometry: Geometry) -> int:
     """Samples: the number that is given, which so many units must be able to have, or the most that are whole hops."""
     longest = geometry.samples_of(units * geometry.encoder.stride)
     least, most = (units - 1) * geometry.latent_hop, max(units * geometry.latent_hop - 1, longest)
