@@ -32,6 +32,13 @@ hypothesis.settings.register_profile("shared", deadline=None)  # an example that
 hypothesis.settings.load_profile("shared")
 
 
+def pytest_configure():
+    """After an install, librosa compiles before any test: a program that a test starts would wait, and say so."""
+    from mfcc_wavenet import librosa
+
+    librosa.compile_once()
+
+
 @pytest.fixture
 def small(tmp_path):
     """small("train.steps=10", ...): small settings whose prepared corpus lies in the test's own folder."""

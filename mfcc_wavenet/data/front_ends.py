@@ -31,10 +31,10 @@ settings are those that the regressions were fitted for, the defaults of librosa
 from functools import lru_cache
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.settings import FeatureSettings
 from mfcc_wavenet.data.mfcc import mfcc as own_mfcc

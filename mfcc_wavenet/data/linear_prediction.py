@@ -12,11 +12,11 @@ Training data, evaluation and the loop over samples compute p_t by the same comp
 one order, and a frame's coefficients depend on that frame alone, so that p_t is the same code everywhere.
 """
 
-import librosa
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 from numba import njit
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.settings import FeatureSettings, WavenetSettings
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.mfcc import mfcc_to_envelope

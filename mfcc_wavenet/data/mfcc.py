@@ -11,12 +11,12 @@ are: cosine transforms of decibels, and their change per frame.
 import warnings
 from functools import lru_cache
 
-import librosa
 import numpy as np
 import torch
 import torchaudio
 from jaxtyping import Float, Float32, Float64
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.settings import FeatureSettings
 
 Wav = Float[np.ndarray, " samples"]

@@ -1,9 +1,9 @@
 """What people use today to hear MFCCs: librosa's inverse, with the parameters of our front end."""
 
-import librosa
 import numpy as np
 from jaxtyping import Float32
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.settings import FeatureSettings
 
 SEED = 0  # of the phases that the iterations begin with

@@ -11,19 +11,15 @@ voiced in both.
 
 import importlib
 import math
-import os
-import tempfile
 import warnings
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 import soxr
 from jaxtyping import Bool, Float
 
-from mfcc_wavenet.config.files import owned
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.settings import FeatureSettings
 from mfcc_wavenet.data.mfcc import mfcc
 
@@ -40,7 +36,6 @@ CENTS_PER_OCTAVE = 1200
 MIN_STOI_SECONDS = 0.4  # 30 of its frames
 PESQ_RATE = 16000  # Hz, of wide-band PESQ
 MIN_PESQ = 1.0  # the lower end of its scale
-COMPILING = Path(tempfile.gettempdir()) / f"mfcc_wavenet.pyin.{os.getuid()}"  # beside which a lock lies
 
 REQUIREMENTS = "requirements-eval.txt"  # at the top of the repository
 
@@ -263,27 +258,11 @@ class Pitch(NamedTuple):
 
 def pitch(wav: Wav, sample_rate: int) -> Pitch:
     """Fundamental frequency and voicing, by librosa.pyin (probabilistic YIN, Mauch and Dixon 2014)."""
-    _compile_pyin()
-    return _pyin(wav, sample_rate)
-
-
-def _pyin(wav: Wav, sample_rate: int) -> Pitch:
     hertz, is_voiced, _ = librosa.pyin(
         _float32(wav), fmin=MIN_HERTZ, fmax=MAX_HERTZ, sr=sample_rate, hop_length=_hop(sample_rate),
         frame_length=_even(PITCH_WINDOW_SECONDS * sample_rate),
     )  # fmt: skip
     return Pitch(hertz, is_voiced)
-
-
-@cache
-def _compile_pyin() -> None:
-    """Calls it once, one process after the other.
-
-    What numba compiles for it is kept in two files, and those of two processes that compile at the same time do not go
-    together: whoever loads them crashes, until they are removed (numba's issue 10128).
-    """
-    with owned(COMPILING, "What librosa compiles", wait=True):
-        _pyin(np.zeros(1000), 16000)
 
 
 def f0_rmse(original: Pitch, generated: Pitch) -> float:

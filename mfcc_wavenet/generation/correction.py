@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import librosa
 import numpy as np
 from jaxtyping import Float32
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.geometry import clamped_indices

@@ -191,7 +191,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def _magnitudes(wav: Float[np.ndarray, " samples"], window: int, hop: int) -> Float[np.ndarray, "frequencies frames"]:
     """Of the short-time spectra; frame f is centred on sample f * hop."""
-    import librosa  # seconds of imports, which the pictures of a sweep do without
+    from mfcc_wavenet import librosa  # seconds of imports, which the pictures of a sweep do without
 
     wav = wav if len(wav) else np.zeros(1)
     with warnings.catch_warnings(action="ignore"):  # about a sound that is shorter than a window

@@ -4,12 +4,12 @@ import warnings
 from dataclasses import replace
 
 import hypothesis.strategies as st
-import librosa
 import pytest
 from hypothesis import given
 from support.architectures import examples
 from support.settings import compose_settings
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
 

@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 
 import hypothesis.strategies as st
-import librosa
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from support.fit_front_ends import CHANGES, KINDS, OURS, changed
 from support.front_ends import FRONT_ENDS, INT16, python_speech_features
 from support.sounds import RATE, SENTENCES, SOUNDS, speech
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.data.front_ends import MIN_FRAMES, verdict, warning_or_refusal
 from mfcc_wavenet.data.mfcc import mfcc

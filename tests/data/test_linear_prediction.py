@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import hypothesis.strategies as st
-import librosa
 import numpy as np
 import pytest
 import scipy.fft
@@ -19,6 +18,7 @@ from support.architectures import (
 )
 from support.settings import DEMO, compose_settings
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.data import mulaw

@@ -5,7 +5,6 @@ import math
 from functools import cache
 
 import hypothesis.strategies as st
-import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from support.settings import DEMO
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.config.settings import BACKENDS, FeatureSettings
 from mfcc_wavenet.data.mfcc import add_deltas, batched_features, features, mfcc
 

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import librosa
 import numpy as np
 import pytest
 from support.corpora import FEATURES, RATE, speech
 
+from mfcc_wavenet import librosa
 from mfcc_wavenet.data.mfcc import mfcc
 from mfcc_wavenet.evaluation.griffin_lim import SEED, griffin_lim
 from mfcc_wavenet.evaluation.speech_quality import mfcc_rmse

@@ -1,19 +1,16 @@
 """The measures of speech quality on signals whose distance is known."""
 
 import math
-import os
 import sys
-import time
 import tomllib
 
-import librosa
 import numpy as np
 import pytest
 from support.corpora import FEATURES, RATE, SENTENCES
 from support.settings import ROOT
 from support.sounds import SOUNDS
 
-from mfcc_wavenet.config.files import owned
+from mfcc_wavenet import librosa
 from mfcc_wavenet.data.audio import read_audio
 from mfcc_wavenet.data.mfcc import mfcc
 from mfcc_wavenet.evaluation import speech_quality as quality
@@ -231,24 +228,6 @@ def test_voicing_error_is_the_fraction_of_frames_that_lost_their_voice():
     first, second = quality.pitch(vowel, RATE), quality.pitch(half, RATE)
     assert quality.voicing_error(first, second) == pytest.approx(0.5, abs=0.05)
     assert quality.f0_rmse(first, second) < 10
-
-
-def test_what_pitch_compiles_is_compiled_by_one_process_at_a_time(tmp_path, monkeypatch):
-    """What two at once leave on the disk crashes whoever loads it."""
-    monkeypatch.setattr(quality, "COMPILING", tmp_path / "pyin")
-    quality._compile_pyin.cache_clear()
-    held, done = tmp_path / "held", tmp_path / "done"
-    if not (other := os.fork()):
-        with owned(tmp_path / "pyin", "it"):
-            held.touch()
-            time.sleep(0.5)
-            done.touch()
-        os._exit(0)
-    while not held.exists():
-        time.sleep(0.01)
-    quality.pitch(noise(0), RATE)
-    assert done.exists()
-    os.waitpid(other, 0)
 
 
 def test_without_a_voice_there_is_no_pitch_to_compare():

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -17,7 +16,7 @@ from support.command import CommandLine
 from support.owners import HOLD
 from support.settings import ROOT
 
-from mfcc_wavenet import Inverter
+from mfcc_wavenet import Inverter, librosa
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.generation.inputs import find_inputs, output_paths
 from mfcc_wavenet.generation.outputs import LEDGER, OutputFolder

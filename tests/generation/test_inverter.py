@@ -8,14 +8,13 @@ import sys
 import tracemalloc
 from dataclasses import replace
 
-import librosa
 import numpy as np
 import pytest
 import scipy.fft
 import soundfile
 from support.settings import ROOT
 
-from mfcc_wavenet import Inverter
+from mfcc_wavenet import Inverter, librosa
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.experiments import pinned_checkpoint
 from mfcc_wavenet.data import mulaw

@@ -6,12 +6,13 @@ Each takes a wav (samples,) in [-1, 1], its rate in Hz and the number of coeffic
 import warnings
 from collections.abc import Callable
 
-import librosa
 import numpy as np
 import scipy.fft
 import torch
 import torchaudio
 from jaxtyping import Float
+
+from mfcc_wavenet import librosa
 
 Wav = Float[np.ndarray, " samples"]
 Mfcc = Float[np.ndarray, "n_mfcc frames"]
