@@ -1,8 +1,8 @@
-"""librosa itself, whose compiled functions one process at a time compiles.
+"""librosa itself, such that processes neither disturb each other nor get different numbers.
 
-Those of librosa.util and librosa.core are compiled when they are loaded for the first time after an install, some 20
-seconds, and numba keeps each in two files. The files of two processes that compile at once may not go together, and
-then whoever loads them crashes until they are removed (numba's issue 10128).
+What librosa.util and librosa.core compile when they are loaded for the first time after an install, in some 20 seconds,
+numba keeps in two files for each function. Those of two processes that compile at once may not go together, and then
+whoever loads them crashes until they are removed (numba's issue 10128). So one process at a time compiles.
 """
 
 import hashlib
@@ -10,11 +10,14 @@ import importlib
 import os
 import sys
 import tempfile
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from threadpoolctl import ThreadpoolController
 
 from mfcc_wavenet.config.files import DIGEST_CHARACTERS, owned, write_text
 
@@ -27,6 +30,20 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     compile_once()
     return getattr(importlib.import_module("librosa"), name)
+
+
+def one_thread() -> AbstractContextManager:
+    """Within it, what librosa computes has the same bits whatever the number of threads, which is how BLAS shares sums.
+
+    Nothing is slower: its products are small, and threads would wait for each other most of the time.
+    """
+    return _blas().limit(limits=1, user_api="blas")
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    compile_once()  # loads all of it: NumPy's and SciPy's
+    return ThreadpoolController()
 
 
 @cache

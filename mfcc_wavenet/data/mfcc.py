@@ -45,15 +45,16 @@ def mfcc(wav: Wav, settings: FeatureSettings) -> Float32[np.ndarray, "n_mfcc fra
     with warnings.catch_warnings():
         # An utterance shorter than n_fft is legal: beyond its ends is silence, by definition.
         warnings.filterwarnings("ignore", message="n_fft=.* is too large")
-        return librosa.feature.mfcc(
-            y=wav.astype(np.float32, copy=False),
-            sr=settings.sample_rate,
-            n_mfcc=settings.n_mfcc,
-            n_fft=settings.n_fft,
-            win_length=settings.win_length,
-            hop_length=settings.hop_length,
-            n_mels=settings.n_mels,
-        )
+        with librosa.one_thread():
+            return librosa.feature.mfcc(
+                y=wav.astype(np.float32, copy=False),
+                sr=settings.sample_rate,
+                n_mfcc=settings.n_mfcc,
+                n_fft=settings.n_fft,
+                win_length=settings.win_length,
+                hop_length=settings.hop_length,
+                n_mels=settings.n_mels,
+            )
 
 
 def add_deltas(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> Frames:

@@ -166,9 +166,11 @@ def mel_cepstra(wav: Wav, sample_rate: int) -> Float[np.ndarray, "order frames"]
     each of M = MEL_BANDS bands, which is the scale of SPTK's mel-cepstra and of the formula below. (Davis and
     Mermelstein 1980.) Bands are cut off 80 dB below the loudest one of the signal.
     """
-    decibels = librosa.feature.mfcc(  # of the orthonormal cosine transform, of power
-        y=_float32(wav), sr=sample_rate, n_mfcc=1 + MEL_CEPSTRUM_ORDER, n_mels=MEL_BANDS, **_stft(sample_rate)
-    )
+    count = 1 + MEL_CEPSTRUM_ORDER
+    with librosa.one_thread():  # the transform is the orthonormal one, of power
+        decibels = librosa.feature.mfcc(
+            y=_float32(wav), sr=sample_rate, n_mfcc=count, n_mels=MEL_BANDS, **_stft(sample_rate)
+        )
     return decibels[1:].astype(np.float64) * (math.sqrt(2 / MEL_BANDS) * math.log(10) / 20)
 
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from support.settings import DEMO
+from threadpoolctl import threadpool_limits
 
 from mfcc_wavenet import librosa
 from mfcc_wavenet.config.settings import BACKENDS, FeatureSettings
@@ -104,7 +105,17 @@ def test_mfccs_are_what_librosa_computes_unasked():
     librosas = dataclasses.replace(
         USUAL, sample_rate=22050, n_fft=2048, win_length=2048, hop_length=512, n_mels=128, n_mfcc=20
     )
-    assert np.array_equal(mfcc(speech(), librosas), librosa.feature.mfcc(y=speech()))
+    with librosa.one_thread():
+        assert np.array_equal(mfcc(speech(), librosas), librosa.feature.mfcc(y=speech()))
+
+
+def test_the_number_of_threads_changes_no_bit():
+    """Frames are prepared by processes of one thread each, and read from audio by one with all."""
+    wav = speech()
+    expected = mfcc(wav, USUAL)
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads, "blas"):
+            assert np.array_equal(mfcc(wav, USUAL), expected)
 
 
 @pytest.mark.parametrize("name", signals())

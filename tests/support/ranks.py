@@ -38,6 +38,8 @@ FEW += ("optim.clip_grad_norm=0.5", "optim.ema_decay=0.9", "train.device=cpu")
 UNITS = (*OF_UNITS, "bottleneck=vqvae_ema64", "encoder.channels=8", "bottleneck.channels=4", "bottleneck.codes=3")
 UNITS += ("bottleneck.quantise_from=4", "bottleneck.memory=16", "bottleneck.revive_below=0.9", "bottleneck.decay=0.9")
 UNITS += ("bottleneck.revive_interval=6", "bottleneck.normalise=false")
+# What is revived is one of the latents that differ, and how many those are is decided by their last bits.
+KEPT = (*UNITS, "bottleneck.revive_interval=0")
 
 # Of three utterances, of which two are held out.
 VALIDATED = ("data.seconds=null", "data.valid=0.4", "data.split_seed=5", "train.validate_interval=5")
@@ -82,9 +84,10 @@ def main(folder: Path) -> None:
         whitening = train(folder, "whitened", ranks, "upsampling.frame_whitening=true", steps=1)
         weights = whitening.model.state_dict().values()
         found["whitened"] = ranks.gather(sum(float(weight.double().sum()) for weight in weights))
-        quantised = train(folder, "units", ranks, *UNITS, steps=9)
+        quantised = train(folder, "units", ranks, *UNITS, steps=9, copied_at=5)
         state = [tensor.double().flatten() for tensor in quantised.model.bottleneck.state_dict().values()]
         found["units"] = ranks.gather(torch.cat(state).tolist())
+        train(folder, "units on", ranks, *KEPT, steps=9, start=copied(folder / "units"))
         jitter = "upsampling.jitter=0.3"
         train(folder, "whole", ranks, jitter, copied_at=HALF)
         train(folder, "resumed", ranks, jitter, start=copied(folder / "whole"))
