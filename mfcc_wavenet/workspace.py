@@ -16,9 +16,10 @@ CURVES = {
     "Predictions": ["train/bits_per_sample", "train/avg_prob_target", "train/avg_max", "train/peak_dist"],
     "Gradients": ["train/grad_norm", "train/mfcc_grad_mean", "train/mfcc_grad_sd", "train/learning_rate"],
     "Updates": [f"train/update_ratio_{group}" for group in ("upsampling", "speaker", "embedding", "layers", "head")],
+    "Latents": [f"train/{name}" for name in ("perplexity", "codes_used", "commitment", "kl", "penalty", "latent_norm")],
     "Throughput": ["train/samples_per_second"],
 }
-MEDIA = ("audio/", "spectrogram/")
+MEDIA = ("audio/", "spectrogram/", "codebook")
 SIGNED = ("score", "train/mfcc_grad_mean")  # may be negative: no logarithmic axis
 VARIED = (
     "window",
@@ -36,7 +37,7 @@ VARIED = (
 
 
 def build(entity: str, project: str, media: list[str]) -> Any:
-    """The workspace; media: keys of the sounds and spectrograms that runs of the project have logged."""
+    """The workspace; media: keys of the sounds and pictures that runs of the project have logged."""
     import wandb_workspaces.reports.v2 as panels  # an optional dependency
     import wandb_workspaces.workspaces as workspaces
 
@@ -59,9 +60,9 @@ def build(entity: str, project: str, media: list[str]) -> Any:
         panels.ParameterImportancePlot(with_respect_to="score"),
     ]
     browsers = [panels.MediaBrowser(title=key, media_keys=[key], num_columns=1) for key in media]
-    sections = {"Comparison": comparison, "Sounds and spectrograms": browsers}
+    sections = {"Comparison": comparison, "Sounds and pictures": browsers}
     sections |= {name: [curve(metric) for metric in metrics] for name, metrics in CURVES.items()}
-    first = ("Progress", "Comparison", "Sounds and spectrograms")
+    first = ("Progress", "Comparison", "Sounds and pictures")
     return workspaces.Workspace(
         entity=entity,
         project=project,

@@ -117,8 +117,8 @@ def _short_names(names: Sequence[str]) -> list[str]:
 
 
 def _ranks(runs: Sequence[Run]) -> list[str]:
-    """The results by which the runs are ranked: those that every finished run has."""
-    finished = [run.results for run in runs if run.results]
+    """The results by which the runs are ranked: those that every finished run has. Other systems have none of them."""
+    finished = [run.results for run in runs if run.results and not run.is_of_another_system]
     return [name for name in RANKED_BY if finished and all(name in results for results in finished)]
 
 

@@ -62,6 +62,10 @@ class BottleneckSettings:
         at_most(MAX_CODES, "bottleneck", "codes", self.codes)
         if self.decay >= 1:
             raise UserError(f"bottleneck.decay is {self.decay}; it must be at least 0 and less than 1.")
+        if self.revive_below > 1:
+            raise UserError(
+                f"bottleneck.revive_below is {self.revive_below}, a part of 1 / codes; it must be at most 1."
+            )
         if self.codes > self.memory:
             raise UserError(
                 f"bottleneck.codes is {self.codes}, but bottleneck.memory is {self.memory}; the codebook begins as "

@@ -48,6 +48,12 @@ def _encoder_weights(settings: Settings) -> int:
     return layers + (encoder.channels + 1) * mapped + codebook
 
 
+def remembered_bytes(settings: Settings) -> int:
+    """Of the latents that are kept for a codebook."""
+    bottleneck = settings.bottleneck
+    return FLOAT_BYTES * bottleneck.memory * bottleneck.channels if bottleneck.has_codes else 0
+
+
 def sizes(settings: Settings, speakers: int, samples: int) -> dict[str, int | float]:
     """What a run's config says of them next to its settings; samples: of the corpus."""
     hours = samples / settings.features.sample_rate / 3600
@@ -77,7 +83,8 @@ def training_bytes(settings: Settings, geometry: Geometry, number_bytes: int = F
     # Logits of all parts, which the metrics are computed from, and the gradients of those of one.
     predictions = (ceil(window.batch_size / processes) + at_once) * window.samples
     logits = predictions * wavenet.quantization_channels
-    return (COPIES_IN_TRAINING * count_weights(settings, speakers=1) + logits) * FLOAT_BYTES + kept * number_bytes
+    trained = (COPIES_IN_TRAINING * count_weights(settings, speakers=1) + logits) * FLOAT_BYTES
+    return trained + kept * number_bytes + remembered_bytes(settings)
 
 
 def memory_bytes() -> int:

@@ -5,6 +5,8 @@ from pathlib import Path
 from mfcc_wavenet.config.files import BEST, CHECKPOINT
 from mfcc_wavenet.runs.history import read_results
 
+LEAST_GAIN = 0.02  # nats per sample, below which latents are hardly used
+
 
 def table(folder: Path, commands: dict[str, str]) -> str:
     """What came out of a finished run, where it lies, and what can be done with its W&B run."""
@@ -51,7 +53,13 @@ def _latents(results: dict) -> str:
         return ""
     rate, used = f"{results['latents']:,} at {results['latent_rate_hz']:g} Hz", results["units_used"]
     units = "" if used is None else f", {used:,} codes used, {results['bits_per_second']:.0f} bit/s"
-    return f"{rate}{units}; with those of another place, nats would be {results['gain']:.4f} higher"
+    worth = f"{rate}{units}; with those of another place, nats would be {results['gain']:.4f} higher"
+    if results["gain"] >= LEAST_GAIN:
+        return worth
+    return (
+        f"{worth}: the WaveNet hardly uses them, and one that sees less of the past, or a later "
+        "bottleneck.quantise_from, may help"
+    )
 
 
 def _part(results: dict) -> str:

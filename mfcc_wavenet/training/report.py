@@ -34,7 +34,7 @@ class Report:
         self.sample_rate = sample_rate
         interval = TERMINAL_SECONDS if sys.stderr.isatty() else LOG_SECONDS
         self.bar = tqdm(total=steps, unit="step", mininterval=interval)
-        self.rate = ""  # of the latest row, which stays on the bar
+        self.latest = ""  # of the latest row, what stays on the bar: perplexity of the codes, if any, and speed
         self.valid = ""  # nats of the latest pass over the valid part, which do so, too
         self.shown = 0.0, math.nan, "?"  # epochs, nats and wrong samples that are on it
 
@@ -69,7 +69,8 @@ class Report:
         if self.tracker.directory and (codes := codes_in_use()):
             self.tracker.histogram(CODE_SHARES, codes.shares, step)
         if "loss" in values:
-            self.rate = f", {values['samples_per_second']:,.0f} samples/s"
+            perplexity = f", perplexity {values['perplexity']:.1f}" if "perplexity" in values else ""
+            self.latest = f"{perplexity}, {values['samples_per_second']:,.0f} samples/s"
             self._show(epochs, values["loss"], f"about {round(values['error'] * self.samples):,}")
 
     def evaluation(self, step: int, epochs: float, samples_seen: int, measured: TeacherForced, score: float) -> None:
@@ -152,7 +153,7 @@ class Report:
     def _show(self, epochs: float, nats: float, wrong: str) -> None:
         self.shown = epochs, nats, wrong
         wrong = f"wrong {wrong} of {self.samples:,}"
-        self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, {wrong}{self.valid}{self.rate}")
+        self.bar.set_postfix_str(f"epoch {epochs:.1f}, {nats:.4f} nats, {wrong}{self.valid}{self.latest}")
 
 
 class NoReport(Report):

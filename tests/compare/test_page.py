@@ -92,6 +92,7 @@ def test_runs_are_ranked_by_what_all_finished_runs_have():
     assert order({"score": 0.1}, {}, {"score": -0.2}, {"score": float("nan")}) == [2, 0, 3, 1]
     assert order({"score": -1, "error": 0.1}, {"error": 0.0}) == [1, 0]
     assert order(*({"error": 0, "samples_to_zero": n} for n in (300, None, 200))) == [2, 0, 1]
+    assert order({"quality": {}}, {"score": 0.1}, {"score": 0.0}) == [2, 1, 0]  # the first is another system
 
 
 def test_thinned_curves_keep_their_extremes():

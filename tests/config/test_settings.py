@@ -235,6 +235,7 @@ def test_encoder(mistake, named):
         ({"codes": 1}, ["bottleneck.codes is 1", "at least 2"]),
         ({"codes": 65537}, ["bottleneck.codes is 65537", "at most 65536"]),
         ({"decay": 1.0}, ["bottleneck.decay is 1.0", "less than 1"]),
+        ({"revive_below": 1.5}, ["bottleneck.revive_below is 1.5", "at most 1"]),
         ({"codes": 100, "memory": 99}, ["bottleneck.codes is 100", "bottleneck.memory is 99"]),
         ({"kind": "vae"}, ["bottleneck.normalise is true", "bottleneck.kind is vae", "normalise=false"]),
         ({"kind": "vqvae", "channels": 1}, ["bottleneck.channels is 1", "normalise=false"]),

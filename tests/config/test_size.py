@@ -7,15 +7,20 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from support.architectures import FEATURES, SPEAKERS, architectures, autoencoders, examples, random_type_checks
-from support.settings import ROOT, compose_settings
+from support.settings import OF_UNITS, ROOT, compose_settings
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.geometry import Geometry
+from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.config.size import count_weights, memory_bytes, refuse_too_large, training_bytes
 from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.training.chassis import Chassis
 
 DEFAULTS = compose_settings()
+
+
+def geometry_of(settings: Settings) -> Geometry:
+    return Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
 
 
 @random_type_checks
@@ -26,7 +31,7 @@ def test_weights_are_counted_as_the_model_has_them(architecture):
         DEFAULTS, features=FEATURES, upsampling=architecture.upsampling, wavenet=architecture.wavenet,
         encoder=architecture.encoder, bottleneck=architecture.bottleneck or DEFAULTS.bottleneck,
     )  # fmt: skip
-    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
+    geometry = geometry_of(settings)
     model = build_model(settings, geometry, len(SPEAKERS))
     assert count_weights(settings, len(SPEAKERS)) == sum(parameter.numel() for parameter in model.parameters())
 
@@ -34,17 +39,28 @@ def test_weights_are_counted_as_the_model_has_them(architecture):
 def test_a_longer_window_takes_more():
     """a39d's 64 windows of 5,000 samples want a large GPU."""
     settings = compose_settings("experiment=a39d", "data.root=folder")
-    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
+    geometry = geometry_of(settings)
     assert 30e9 < training_bytes(settings, geometry) < 80e9
     longer = replace(settings, window=replace(settings.window, samples=10_000))
     assert training_bytes(longer, geometry) > 1.5 * training_bytes(settings, geometry)
+
+
+def test_what_a_codebook_remembers_is_reckoned():
+    """And refused by name, before any of it is allocated."""
+    of_units = (*OF_UNITS, "bottleneck=vqvae_ema64")
+    few, more, many = (compose_settings(*of_units, f"bottleneck.memory={2**power}") for power in (10, 11, 36))
+    geometry = geometry_of(few)
+    taken = training_bytes(more, geometry) - training_bytes(few, geometry)
+    assert taken == 4 * 2**10 * few.bottleneck.channels
+    with pytest.raises(UserError, match=r"These settings need .* a smaller bottleneck.memory would fit"):
+        build_model(many, geometry, 1)
 
 
 def test_a_step_takes_what_was_reckoned_and_less_than_twice_that():
     """The peak of a process of its own, over what it had before its first step."""
     code = (
         "import re, sys, tempfile; from pathlib import Path; sys.path.insert(0, 'tests')\n"
-        "from support.settings import ROOT, compose_settings\n"
+        "from support.settings import OF_UNITS, ROOT, compose_settings\n"
         "from mfcc_wavenet.config.size import FLOAT_BYTES, count_weights, training_bytes\n"
         "from mfcc_wavenet.data.batch import Position; from mfcc_wavenet.training.chassis import Chassis\n"
         "kilobytes = lambda key: int(re.search(key + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
@@ -64,7 +80,7 @@ def test_a_step_takes_what_was_reckoned_and_less_than_twice_that():
 def test_parts_and_processes_take_less():
     """Both together about as little as that many fewer windows; the logits of all parts are kept."""
     settings = compose_settings("experiment=a39d", "data.root=folder")
-    geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
+    geometry = geometry_of(settings)
     whole = training_bytes(settings, geometry)
     eighth = training_bytes(replace(settings, window=replace(settings.window, batch_size=8)), geometry)
     assert training_bytes(settings, geometry, processes=8) == eighth

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.metrics import OF_BOTTLENECKS, OF_LATENTS
 from support.settings import OF_UNITS
 from support.training import assert_equal, trained_to_zero
 from support.waiting import waits
@@ -112,22 +113,14 @@ def test_a_step_waits_for_nothing(small, tmp_path, kind):
     assert waits(chassis, 5) == []
 
 
-KINDS = {
-    "ae": {"penalty"},
-    "vae": {"penalty", "kl", "kl_weight", "free_nats"},
-    "vqvae": {"penalty", "commitment", "codebook_loss", "perplexity", "codes_used", "codes_revived", "code_norm"},
-    "vqvae-ema": {"penalty", "commitment", "perplexity", "codes_used", "codes_revived", "code_norm"},
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OF_BOTTLENECKS)
 def test_rows_say_what_the_bottleneck_does(small, tmp_path, kind):
     overrides = (*UNITS, f"bottleneck.kind={kind}", f"bottleneck.normalise={kind.startswith('vq')}")
     row = stepped(Chassis(small(*overrides, "train.log_interval=10"), tmp_path), 10).metrics.read()
-    expected = KINDS[kind] | {"objective", "latent_norm", "latent_sd", "latent_grad_sd", "mfcc_grad_sd"}
+    expected = OF_BOTTLENECKS[kind] | {"objective", "latent_norm", "latent_sd", "latent_grad_sd", "mfcc_grad_sd"}
     expected |= {f"encoder_zero_{layer}" for layer in range(1, 10)}
     expected |= {"update_ratio_encoder", "update_ratio_bottleneck", "update_ratio_layers"}
-    assert expected <= row.keys() and not {name for names in KINDS.values() for name in names} - expected & row.keys()
+    assert expected <= row.keys() and not (OF_LATENTS - expected) & row.keys()
     assert row["objective"] == pytest.approx(row["loss"] + row["penalty"])
     assert row["latent_grad_sd"] > 0 and all(0 <= row[f"encoder_zero_{layer}"] <= 1 for layer in range(1, 10))
     if kind.startswith("vq"):

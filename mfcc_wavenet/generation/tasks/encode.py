@@ -1,6 +1,5 @@
 """mode=encode: audio files and MFCC files to files of units."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import identities, refuse_overwriting
 from mfcc_wavenet.generation.inputs import Utterance, output_paths
 from mfcc_wavenet.generation.tasks.speech import SpeechTask
-from mfcc_wavenet.generation.tasks.task import os_errors_as_user_errors, refuse_unwritable
+from mfcc_wavenet.generation.tasks.task import failed, os_errors_as_user_errors, refuse_unwritable
 from mfcc_wavenet.generation.units.checks import refuse_without_units
 from mfcc_wavenet.generation.units.unit_files import ARCHIVE, TEXT, Encoded, shown_name, write_archive, write_lines
 from mfcc_wavenet.models.bottleneck import entropy_bits
@@ -86,12 +85,12 @@ class Encode(SpeechTask):
                     lines[name] = self._encoded(item, self.inverter.encode(item.mfcc, check_front_end=False), name)
             except UserError as error:
                 failures.append(str(error))
-        with os_errors_as_user_errors(output):
-            write_lines(output, lines.values())
-        print(f"{output}: {self.summary()}.")
+        if lines:
+            with os_errors_as_user_errors(output):
+                write_lines(output, lines.values())
+            print(f"{output}: {self.summary()}.")
         if failures:
-            print("\n".join(failures), file=sys.stderr)
-            raise UserError(f"{len(failures)} of {len(inputs)} inputs failed (see above); the others are in {output}.")
+            raise failed(failures, len(inputs), output)
         return True
 
     def _encoded(self, item: Utterance, units: Units, name: str) -> Encoded:

@@ -1,7 +1,6 @@
 """Many files into a folder: each is made once, and none stops the others."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.generation.inputs import Item, output_paths
 from mfcc_wavenet.generation.outputs import OutputFolder
-from mfcc_wavenet.generation.tasks.task import Task, speed
+from mfcc_wavenet.generation.tasks.task import Task, failed, speed
 
 # Read before they are made together: utterances, several batches for every core; samples, over an hour at 16 kHz.
 MAX_UTTERANCES, MAX_SAMPLES = 64, 2**26
@@ -44,11 +43,7 @@ class FolderConversion:
         finally:
             self._report()
         if self.failures:
-            print("\n".join(self.failures), file=sys.stderr)
-            raise UserError(
-                f"{len(self.failures)} of {len(inputs)} inputs failed (see above); the others are in "
-                f"{self.outputs.folder}."
-            )
+            raise failed(self.failures, len(inputs), self.outputs.folder)
 
     def _read(self, source: Path, output: Path) -> None:
         is_one = self.task.is_one(source)

@@ -1,6 +1,7 @@
 """What a mode does with one input after the other: read, check, make, write."""
 
 import contextlib
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -15,6 +16,13 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.generation.inputs import Item, Readable
 from mfcc_wavenet.generation.inverter import Inverter
 from mfcc_wavenet.models.checkpoint import Checkpoint
+
+
+def failed(failures: Sequence[str], inputs: int, output: Path) -> UserError:
+    """What ends a conversion of so many inputs; each failure is printed."""
+    print("\n".join(failures), file=sys.stderr)
+    others = f"; the others are in {output}" if len(failures) < inputs else ""
+    return UserError(f"{len(failures)} of {inputs} inputs failed (see above){others}.")
 
 
 class Task(ABC):

@@ -93,7 +93,7 @@ def _lines(path: Path) -> list[Encoded]:
     if (size := regular_file(path).st_size) > MAX_BYTES:
         raise UserError(f"{path}: it has {size / 2**20:,.0f} MiB; {MAX_BYTES // 2**20} can be read at a time.")
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # some editors begin with a byte order mark
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not text in UTF-8, so no lines of units.") from error
     found: dict[str, int] = {}  # which line has which name

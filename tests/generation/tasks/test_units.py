@@ -124,6 +124,11 @@ def test_an_input_that_fails_stops_no_other(type_in):
         *_, failure, sentence = done.err.strip().splitlines()
         assert done.code == 2 and failure.startswith("bad/shape.npy: These MFCCs have the shape")
         assert sentence == f"1 of 2 inputs failed (see above); the others are in {output}."
+    (type_in.folder / "bad" / "good.wav").rename(type_in.folder / "good.wav")
+    for output in ("none.txt", "none_units"):
+        done = type_in(f"mode=encode checkpoint=units.pt input=bad output={output}")
+        assert done.code == 2 and done.err.endswith("1 of 1 inputs failed (see above).\n"), done
+    assert not (type_in.folder / "none.txt").exists()
     assert len((type_in.folder / "bad.txt").read_text().splitlines()) == 1
     np.savez(type_in.folder / "bad_units" / "wrong.npz", units=[3, 16])
     done = type_in("mode=decode checkpoint=units.pt input=bad_units output=bad_wavs")

@@ -62,9 +62,9 @@ def test_text_is_a_line_for_each_utterance(tmp_path_factory, pairs):
 
 
 def test_units_alone_are_enough(tmp_path):
-    """As a language model writes them: integers of any type, without all the rest, lines that end as on Windows."""
+    """As others write them: integers of any type, without all the rest, lines and the beginning as on Windows."""
     np.savez(tmp_path / "alone.npz", units=UNITS.astype(np.int64))
-    (tmp_path / "a.txt").write_bytes(b"one\t1 2  3\r\n\r\ntwo\t4\r\n")
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\t1 2  3\r\n\r\ntwo\t4\r\n")
     (one,) = read_units(tmp_path / "alone.npz")
     np.testing.assert_array_equal(one.units, UNITS)
     assert (one.name, one.samples, one.latent_hop, one.sample_rate, one.codebook) == (None,) * 5
