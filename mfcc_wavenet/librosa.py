@@ -42,7 +42,8 @@ def one_thread() -> AbstractContextManager:
 
 @cache
 def _blas() -> ThreadpoolController:
-    compile_once()  # loads all of it: NumPy's and SciPy's
+    compile_once()
+    importlib.import_module(WITH_COMPILED)  # so that all of it is loaded, NumPy's and SciPy's, and can be found
     return ThreadpoolController()
 
 

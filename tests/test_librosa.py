@@ -2,6 +2,8 @@
 
 import ast
 import os
+import subprocess
+import sys
 import tempfile
 import time
 
@@ -54,6 +56,19 @@ def test_what_has_been_removed_is_compiled_by_one_process_again(mark, tmp_path):
 def test_another_cache_is_another_install(mark, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
     assert librosa._mark() != mark
+
+
+def test_one_thread_is_that_of_all_products_whatever_was_loaded_before():
+    """In a process that has loaded nothing yet, where all is compiled already."""
+    code = (
+        "from mfcc_wavenet import librosa; from threadpoolctl import threadpool_info\n"
+        "def threads(): return [one['num_threads'] for one in threadpool_info() if one['user_api'] == 'blas']\n"
+        "with librosa.one_thread(): inside = threads()\n"
+        "librosa.feature.inverse.mfcc_to_mel; after = threads()\n"
+        "assert set(inside) == {1} and len(inside) == len(after), (inside, after)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_loads_librosa_past_the_lock():

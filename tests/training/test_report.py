@@ -205,23 +205,27 @@ def test_results_that_cannot_be_written_are_told_of(small, tmp_path):
     assert chassis.checkpoint_path.is_file()
 
 
-def test_a_row_that_no_run_takes_does_not_look_at_the_codebook(tmp_path):
-    """Which would wait for a GPU."""
+@pytest.fixture
+def report(tmp_path):
+    """Of ten steps on 3,200 samples, for nobody."""
     settings = TrackingSettings("disabled", "tests", None, None, (), str(tmp_path), 3.0)
-    looks = []
     with Tracker(settings, name="n", config={}) as tracker, Report(tmp_path, tracker, 10, 3200, 16000) as report:
-        report.row(5, 0.1, {"grad_norm": 1.0}, None, lambda: looks.append(1))
+        yield report
+
+
+def test_a_row_that_no_run_takes_does_not_look_at_the_codebook(report, tmp_path):
+    """Which would wait for a GPU."""
+    looks = []
+    report.row(5, 0.1, {"grad_norm": 1.0}, None, lambda: looks.append(1))
     assert looks == [] and [row["step"] for row in logged_rows(tmp_path / "history.jsonl")] == [5]
 
 
-def test_the_bar_tells_the_perplexity_of_codes(tmp_path):
-    settings = TrackingSettings("disabled", "tests", None, None, (), str(tmp_path), 3.0)
+def test_the_bar_tells_the_perplexity_of_codes(report):
     values = {"loss": 2.5, "error": 0.5, "samples_per_second": 1234.0}
-    with Tracker(settings, name="n", config={}) as tracker, Report(tmp_path, tracker, 10, 3200, 16000) as report:
-        report.row(5, 0.1, values, None, lambda: None)
-        assert report.bar.postfix == "epoch 0.1, 2.5000 nats, wrong about 1,600 of 3,200, 1,234 samples/s"
-        report.row(6, 0.1, values | {"perplexity": 41.33}, None, lambda: None)
-        assert report.bar.postfix.endswith("of 3,200, perplexity 41.3, 1,234 samples/s")
+    report.row(5, 0.1, values, None, lambda: None)
+    assert report.bar.postfix == "epoch 0.1, 2.5000 nats, wrong about 1,600 of 3,200, 1,234 samples/s"
+    report.row(6, 0.1, values | {"perplexity": 41.33}, None, lambda: None)
+    assert report.bar.postfix.endswith("of 3,200, perplexity 41.3, 1,234 samples/s")
 
 
 def test_a_process_that_shows_nothing_does_so_whatever_it_is_told():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import read_json, write_json
@@ -114,7 +115,9 @@ def write_shard(folder: Path, files: list[SourceFile], limit: int, recipe: Recip
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
     unfinished.mkdir(parents=True)
     try:
-        contents = _write_arrays(unfinished, files, limit, recipe)
+        # The products here are small: threads, also those of torchaudio, would wait for each other most of the time.
+        with threadpool_limits(1):
+            contents = _write_arrays(unfinished, files, limit, recipe)
         write_json(unfinished / INDEX, vars(contents) | {"limit": limit})
         try:
             unfinished.rename(folder)
