@@ -54,9 +54,13 @@ def made(
 
 
 def _begin() -> None:
-    """Of a process: the main one decides when it ends. Ctrl-C and `timeout` signal the whole group."""
+    """Of a process: in a group of its own, since Ctrl-C and `timeout` signal the main one's, which saves and ends them.
+
+    Not deaf to SIGTERM: the pool sends it where another process was killed, maybe holding what this one waits for.
+    """
+    os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_end_with_the_main_process, daemon=True).start()
     torch.set_num_threads(1)
 
