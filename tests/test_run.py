@@ -199,7 +199,7 @@ def test_a_sweep_runs_every_job_in_its_own_folder(type_in, tmp_path):
 def test_an_interrupted_sweep_ends(tmp_path):
     """With the run that was under way saved, and without beginning the next one."""
     line = f"{sys.executable} {ROOT / 'run.py'} --multirun {QUICK} name=s${{train.seed}} train.seed=1,2"
-    line += " train.steps=1000000 train.checkpoint_interval=20"
+    line += " train.steps=1000000 train.checkpoint_interval=20 train.threads=1"
     path, deadline = tmp_path / "runs" / "s1" / "checkpoint.pt", time.monotonic() + PATIENCE
     with subprocess.Popen(line.split(), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         while not path.is_file() or not checkpoints.load(path).training["step"]:

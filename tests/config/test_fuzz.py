@@ -46,7 +46,7 @@ def test_any_value_in_any_setting(name, value):
         assert "Config group override" in str(error) and one_sentence(sentence(error))
 
 
-@bounded(100)
+@bounded(60)
 @given(word=st.text(max_size=20).filter(lambda word: not word.startswith("-")))
 def test_any_word_of_a_command_line(word):
     try:
@@ -67,7 +67,7 @@ def test_any_file_name_is_taken_as_it_is(tmp_path, monkeypatch, capsys):
     """Whatever its letters mean to Hydra's grammar: the sentence that it is not there shows the very name."""
     type_in = CommandLine(tmp_path, monkeypatch, capsys)
 
-    @bounded(8)
+    @bounded(4)
     @given(name=NAMES)
     @example(name="Grüße.wav")
     @example(name="take (1).wav")
