@@ -16,7 +16,14 @@ CURVES = {
     "Predictions": ["train/bits_per_sample", "train/avg_prob_target", "train/avg_max", "train/peak_dist"],
     "Gradients": ["train/grad_norm", "train/mfcc_grad_mean", "train/mfcc_grad_sd", "train/learning_rate"],
     "Updates": [f"train/update_ratio_{group}" for group in ("upsampling", "speaker", "embedding", "layers", "head")],
-    "Latents": [f"train/{name}" for name in ("perplexity", "codes_used", "commitment", "kl", "penalty", "latent_norm")],
+    "Latents": [
+        "train/perplexity",
+        "train/codes_used",
+        "train/commitment",
+        "train/kl_bits",
+        "train/penalty",
+        "train/latent_norm",
+    ],
     "Throughput": ["train/samples_per_second"],
 }
 MEDIA = ("audio/", "spectrogram/", "codebook")

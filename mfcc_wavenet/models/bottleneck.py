@@ -169,7 +169,8 @@ class Vae(Bottleneck):
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2  # nats, B, L
         divergence = (divergence * weights).sum()
         penalty = divergence.clamp(min=self._free_nats) / self.latent_hop
-        figures = {"kl": divergence.detach(), **moments(mean.detach(), weights)}
+        kl = divergence.detach()
+        figures = {"kl": kl, "kl_bits": kl / math.log(2), **moments(mean.detach(), weights)}
         return Passed(latents, {"kl": penalty}, figures)
 
     def _encoded(self, mapped: Float[Tensor, "B L M"]) -> Float[Tensor, "B L D"]:

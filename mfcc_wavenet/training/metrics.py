@@ -35,6 +35,7 @@ class Metrics:
     commitment          mean squared distance of a latent from its code, per channel
     codebook_loss       the same, of which the gradient moves the codes
     kl, kl_weight       divergence of a latent from the standard normal distribution, nats, and its weight
+    kl_bits             the divergence in bits, of which bottleneck.free_bits cost nothing
     free_nats           of that divergence, per latent
     perplexity          exp of the entropy of the codes in use, nats
     codes_used          codes with more than a tenth of 1 / codes

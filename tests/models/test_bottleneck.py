@@ -73,6 +73,7 @@ def test_the_divergence_is_that_of_torch(seed):
     expected = torch.distributions.kl_divergence(own, torch.distributions.Normal(0.0, 1.0)).sum(-1)[counts].mean()
     passed = made(hidden, weights(counts))
     torch.testing.assert_close(passed.figures["kl"], expected.detach())
+    torch.testing.assert_close(passed.figures["kl_bits"], expected.detach() / math.log(2))
     torch.testing.assert_close(passed.penalties["kl"], expected / HOP)
 
 

@@ -2,7 +2,7 @@
 
 OF_BOTTLENECKS = {  # by kind
     "ae": {"penalty"},
-    "vae": {"penalty", "kl", "kl_weight", "free_nats"},
+    "vae": {"penalty", "kl", "kl_bits", "kl_weight", "free_nats"},
     "vqvae": {"penalty", "commitment", "codebook_loss", "perplexity", "codes_used", "codes_revived", "code_norm"},
     "vqvae-ema": {"penalty", "commitment", "perplexity", "codes_used", "codes_revived", "code_norm"},
 }
