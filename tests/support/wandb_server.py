@@ -196,12 +196,16 @@ class Server:
 
     # --- sweeps -----------------------------------------------------------------------------------
 
-    def _UpsertSweep(self, config: str, projectName: str, **_: Any) -> dict:
+    def create_sweep(self, config: dict[str, Any], project: str) -> str:
+        """As `wandb sweep` asks for it: its id."""
         name = f"sweep{len(self.sweeps)}"
-        config = yaml.safe_load(config)
         choices = {key: given.get("values", [given.get("value")]) for key, given in config["parameters"].items()}
         ahead = [dict(zip(choices, values)) for values in itertools.product(*choices.values())]
-        self.sweeps[name] = Sweep(name, projectName, config, ahead)
+        self.sweeps[name] = Sweep(name, project, config, ahead)
+        return name
+
+    def _UpsertSweep(self, config: str, projectName: str, **_: Any) -> dict:
+        name = self.create_sweep(yaml.safe_load(config), projectName)
         project = {"id": projectName, "name": projectName, "entity": {"id": "e", "name": ENTITY}}
         return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
 

@@ -39,13 +39,17 @@ CONTRADICTORY = {"upsampling.strides": {"value": [5, 5]}, "upsampling.kernel_siz
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Three sweeps at the same time, each with an agent: the server, the folder and what each agent printed."""
+    """Three sweeps at the same time, each with an agent: the server, the folder and what each agent printed.
+
+    One is created by W&B's command line, the others as it would.
+    """
     folder = tmp_path_factory.mktemp("hosted")
     server, agents = Server(), {}
     try:
         environment = environment_of(server, folder)
-        sweeps = {"good": GOOD, "endless": ENDLESS, "contradictory": CONTRADICTORY}
-        ids = {name: create(name, parameters, folder, environment) for name, parameters in sweeps.items()}
+        ids = {"good": create("good", GOOD, folder, environment)}
+        others = {"endless": ENDLESS, "contradictory": CONTRADICTORY}
+        ids |= {name: server.create_sweep(document(name, parameters), "tests") for name, parameters in others.items()}
         agents |= {name: agent(sweep, folder, environment) for name, sweep in ids.items()}
         stopper = threading.Thread(target=stop_once_it_runs, args=(server, ids["endless"]))
         stopper.start()
@@ -69,12 +73,16 @@ def environment_of(server: Server, folder: Path) -> dict[str, str]:
     return own | server.environment | busy | {"HOME": str(folder), "PATH": path}
 
 
+def document(name: str, parameters: dict) -> dict:
+    """What a sweep file of that name holds."""
+    fixed = [*FIXED, f"runs=runs/{name}", f"data.prepared=prepared/{name}", f"tracking.dir={name}"]
+    sweep = {"program": str(ROOT / "run.py"), "method": "grid", "parameters": parameters}
+    return sweep | {"metric": {"name": "error", "goal": "minimize"}, "command": [*COMMAND, *fixed]}
+
+
 def create(name: str, parameters: dict, folder: Path, environment: dict[str, str]) -> str:
     """`wandb sweep FILE`: the sweep's id."""
-    sweep = {"program": str(ROOT / "run.py"), "method": "grid", "parameters": parameters}
-    fixed = [*FIXED, f"runs=runs/{name}", f"data.prepared=prepared/{name}", f"tracking.dir={name}"]
-    sweep |= {"metric": {"name": "error", "goal": "minimize"}, "command": [*COMMAND, *fixed]}
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(sweep))
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(document(name, parameters)))
     command = [sys.executable, "-m", "wandb", "sweep", "--project", "tests", f"{name}.yaml"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     assert done.returncode == 0, done.stderr
