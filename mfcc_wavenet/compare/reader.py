@@ -17,6 +17,7 @@ import soundfile
 from jaxtyping import Float32
 
 from mfcc_wavenet.config import experiments
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import CHECKPOINT, CLIPS, CLIPS_INDEX, HISTORY, ORIGINAL, RESULTS, read_json
 from mfcc_wavenet.config.parse import flat, plain
@@ -168,9 +169,9 @@ def _generated(checkpoint: Checkpoint) -> dict[str, Sound]:
         windows = corpus_windows(checkpoint)
     except UserError as error:
         return _leave_out(error)
-    model = checkpoint.model()
+    model, sampling = checkpoint.model(), Sampling(checkpoint.temperature)
     rate = settings.features.sample_rate
-    return {name: Sound(rate, *wavs) for name, *wavs in first_utterances(model, windows, settings)}
+    return {name: Sound(rate, *wavs) for name, *wavs in first_utterances(model, windows, settings, sampling)}
 
 
 # --- evaluations ----------------------------------------------------------------------------------

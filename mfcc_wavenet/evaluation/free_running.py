@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Integer
 from tqdm import tqdm
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.settings import Settings
 from mfcc_wavenet.data.linear_prediction import LinearPrediction
 from mfcc_wavenet.data.mulaw import decode
@@ -14,7 +15,7 @@ from mfcc_wavenet.data.prepared import splits
 from mfcc_wavenet.data.prepared.prepare import prepare
 from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import ALONE, Alone
-from mfcc_wavenet.generation.generator import Generator
+from mfcc_wavenet.generation.generator import GREEDY, Generator
 from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.checkpoint import Checkpoint
 
@@ -44,20 +45,21 @@ def corpus_windows(checkpoint: Checkpoint, processes: Alone = ALONE, part: str =
 
 
 def generated(
-    model: Model, windows: Windows, utterances: Sequence[int], max_samples: int | None = None, processes: Alone = ALONE
-) -> list[Integer[np.ndarray, " _"]]:
-    """Greedy free-running codes of each of these utterances, from its MFCCs and its length alone.
+    model: Model, windows: Windows, utterances: Sequence[int], max_samples: int | None = None,
+    sampling: Sampling = GREEDY, processes: Alone = ALONE,
+) -> list[Integer[np.ndarray, " _"]]:  # fmt: skip
+    """Free-running codes of each of these utterances, from its MFCCs and its length alone.
 
     max_samples: of each utterance; None: all of it. processes: that share them, and of which each gets all codes.
     """
     lengths = [windows.corpus.lengths[utterance] for utterance in utterances]
     own = processes.share(lengths)
-    codes = _generated(model, windows, [utterances[number] for number in own], max_samples)
+    codes = _generated(model, windows, [utterances[number] for number in own], max_samples, sampling)
     return list(processes.collect(dict(zip(own, codes))).values())
 
 
 def _generated(
-    model: Model, windows: Windows, utterances: Sequence[int], max_samples: int | None
+    model: Model, windows: Windows, utterances: Sequence[int], max_samples: int | None, sampling: Sampling
 ) -> list[Integer[np.ndarray, " _"]]:
     if not utterances:  # as where no sound is asked for: packing the weights takes its time
         return []
@@ -69,16 +71,19 @@ def _generated(
             [generator.encoder(windows.frames(utterance)) for utterance in utterances],
             [windows.speaker_index[utterance] for utterance in utterances],
             lengths,
+            sampling,
             progress=bar.update,
         )
 
 
-def first_utterances(model: Model, windows: Windows, settings: Settings, processes: Alone = ALONE) -> Iterator[Sample]:
+def first_utterances(
+    model: Model, windows: Windows, settings: Settings, sampling: Sampling, processes: Alone = ALONE
+) -> Iterator[Sample]:
     """The start of each of the first utterances, as train.sample_utterances and train.sample_seconds say, inverted."""
     corpus = windows.corpus
     max_samples = round(settings.train.sample_seconds * settings.features.sample_rate)
     utterances = range(min(settings.train.sample_utterances, len(corpus)) if max_samples else 0)
-    for utterance, codes in zip(utterances, generated(model, windows, utterances, max_samples, processes)):
+    for utterance, codes in zip(utterances, generated(model, windows, utterances, max_samples, sampling, processes)):
         original = corpus.codes(utterance)[:max_samples]
         amplitudes = (decode(c, corpus.quantization_channels, corpus.preemphasis) for c in (original, codes))
         yield Sample(corpus.names[utterance], *amplitudes)
@@ -87,6 +92,6 @@ def first_utterances(model: Model, windows: Windows, settings: Settings, process
 def reproduced(model: Model, windows: Windows, processes: Alone = ALONE) -> int:
     """Samples that free-running generation gives back exactly, over all utterances."""
     own = processes.share(windows.corpus.lengths)
-    pairs = zip(own, _generated(model, windows, own, None))
+    pairs = zip(own, _generated(model, windows, own, None, GREEDY))
     same = sum(int((copy == windows.corpus.codes(utterance)).sum()) for utterance, copy in pairs)
     return sum(processes.gather(same))

@@ -39,7 +39,7 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]  # the ones to use: averaged, if averaging is on; float32
     training: dict[str, Any] | None  # None: a pinned checkpoint, which cannot continue training
     corpus: str | None = None  # the digest of the prepared corpus that it was trained on; None: it is not known
-    temperature: float = 0.0  # at which it generates best; 0, greedy, of one for which that was not measured
+    temperature: float = 0.0  # at which it generates best, as far as that is known; 0: greedily
 
     @property
     def geometry(self) -> Geometry:

@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import Interrupted, UserError
 from mfcc_wavenet.config.files import BEST, CHECKPOINT, CONFIG, HISTORY, RESULTS, write_json, write_text
 from mfcc_wavenet.config.geometry import Geometry
@@ -320,7 +321,8 @@ class Chassis:
         return results
 
     def _first_utterances(self) -> list[Sample]:
-        return list(first_utterances(self.evaluated_model, self.valid or self.windows, self.settings, self.ranks))
+        windows, sampling = self.valid or self.windows, Sampling(passes.temperature(self))
+        return list(first_utterances(self.evaluated_model, windows, self.settings, sampling, self.ranks))
 
     # --- building blocks --------------------------------------------------------------------------
 
@@ -338,8 +340,8 @@ class Chassis:
 
     def _write(self, *names: str) -> None:
         weights, training = self.evaluated_model.state_dict(), state.of_training(self)
-        digest = self.corpus.digest
-        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, training, digest)
+        about = self.corpus.digest, passes.temperature(self)
+        checkpoint = Checkpoint(self.settings, self.speakers, self.statistics, weights, training, *about)
         if self.ranks.leads:
             with without_signals_of_children():
                 for name in names:

@@ -119,6 +119,18 @@ def results(chassis: "Chassis", windows: Windows, measured: TeacherForced) -> di
     }
 
 
+def temperature(chassis: "Chassis") -> float:
+    """At which its model is to generate until mode=pin measures that: 0, greedily, what is reproduced or is to be.
+
+    1 for a model that is judged by what is held out, and for an autoencoder, unless the latest whole pass found none
+    wrong: greedily, such a model drones or falls silent.
+    """
+    wrong = [row["wrong"] for row in chassis.history if "wrong" in row]
+    data, is_exact = chassis.settings.data, bool(wrong) and not wrong[-1]
+    is_sampled = bool(data.valid or data.test) or chassis.model.encoder is not None
+    return 1.0 if is_sampled and not is_exact else 0.0
+
+
 # --- the best pass --------------------------------------------------------------------------------
 
 

@@ -13,7 +13,10 @@ from support.waiting import waits
 from support.wandb_home import log_in
 from support.wandb_server import Server
 
+from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.data.batch import Position
+from mfcc_wavenet.evaluation.free_running import first_utterances
+from mfcc_wavenet.evaluation.zero_error import measure
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.training.chassis import Chassis
 
@@ -56,6 +59,19 @@ def test_resumed_before_at_and_after_the_codebook_is_uninterrupted(small, tmp_pa
         resumed = Chassis(settings, tmp_path / "resumed", checkpoint)
         assert resumed.step == step and bool(resumed.model.bottleneck.ready) == (step >= 6)
         assert_equal(state(stepped(resumed, 14)), expected)
+
+
+@pytest.mark.parametrize("kind", ["ae", "vae"])
+def test_resumed_without_a_codebook_is_uninterrupted(small, tmp_path, kind):
+    """Noise and the weight of the divergence, which rises meanwhile, included."""
+    plain = (f"bottleneck.kind={kind}", "bottleneck.normalise=false", "bottleneck.anneal_steps=8")
+    settings = small(*UNITS, *STATEFUL, *plain, "train.steps=20")
+    whole = Chassis(settings, tmp_path / "whole")
+    stepped(whole, 5).save()
+    expected = state(stepped(whole, 10))
+    resumed = Chassis(settings, tmp_path / "resumed", checkpoints.load(whole.checkpoint_path))
+    assert resumed.step == 5
+    assert_equal(state(stepped(resumed, 10)), expected)
 
 
 def test_a_skipped_step_moves_no_code(small, tmp_path):
@@ -159,6 +175,11 @@ def test_units_reproduce_what_was_learnt_without_an_error(tmp_path):
     changes += ("bottleneck.quantise_from=50", "window.batch_size=2")
     chassis, results = trained_to_zero(tmp_path / "run", *OF_UNITS, "bottleneck=vqvae_ema64", *changes)
     assert results["wrong"] == 0 and results["reproduced"] == results["samples"] == 1600
+    assert results["latents"] == 6 and results["units_used"] <= 4 and results["gain"] > 0
+    checkpoint = checkpoints.load(chassis.checkpoint_path)
+    measured = measure(checkpoint)
+    assert measured["gain"] == pytest.approx(results["gain"]) and measured["units_used"] == results["units_used"]
+    assert checkpoint.temperature == 0
     codes = chassis.model.bottleneck.codebook.weight
     frames = torch.from_numpy(chassis.windows.frames(0))[None]
     latents = chassis.model.encode(frames)[0]
@@ -166,6 +187,26 @@ def test_units_reproduce_what_was_learnt_without_an_error(tmp_path):
     assert (tmp_path / "run" / "codebook.png").is_file() and chassis.model.codes_in_use().shares.sum() == pytest.approx(
         1
     )
+
+
+def test_what_it_does_not_reproduce_is_sampled(small, tmp_path):
+    """By what is saved, and by the sounds of a run: greedily, units of a model that is not exact drone."""
+    chassis = Chassis(small(*UNITS, "train.sample_utterances=1", "train.sample_seconds=0.1"), tmp_path)
+    chassis.save()
+    assert checkpoints.load(chassis.checkpoint_path).temperature == 1
+    shown = (chassis.model, chassis.windows, chassis.settings)
+    ((_, _, heard),) = chassis._first_utterances()
+    ((_, _, sampled),), ((_, _, greedy),) = (first_utterances(*shown, Sampling(t)) for t in (1.0, 0.0))
+    assert np.array_equal(heard, sampled) and not np.array_equal(heard, greedy)
+
+
+def test_its_warnings_are_told(small, tmp_path, monkeypatch, capsys):
+    """Before training, and once as soon as a row says so."""
+    chassis = Chassis(small(*UNITS, "train.steps=10"), tmp_path)
+    monkeypatch.setattr(chassis.model, "warning", lambda rows: f"{len(rows)} rows are too few.")
+    chassis.train()
+    said = capsys.readouterr().err
+    assert "0 rows are too few." in said and "1 rows are too few." in said
 
 
 def test_codes_stay_in_use(small, tmp_path):
