@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,16 @@ def test_the_page_on_generation_tells_what_was_measured():
     assert f"arrived: {latency} for the baseline, {latency * 10} ms" in " ".join(text.split())
 
 
+def test_the_page_on_steps_to_zero_tells_what_the_sweep_measured():
+    """A row for each length of audio, a cell for each width."""
+    found = json.loads((ROOT / "docs" / "scaling.json").read_text())["rows"]
+    text = (ROOT / "docs" / "steps_to_zero.md").read_text()
+    assert len(found) == 12
+    for seconds, group in groupby(found, lambda row: row["audio_seconds"]):
+        cells = [f"{row['epochs']:.1f} epochs, by {row['margin']:.2f}" for row in group if row["wrong"] == 0]
+        assert len(cells) == 3 and f"| {seconds:.1f} s | {' | '.join(cells)} |" in text
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_the_page_of_a_record_tells_its_results(name):
     """In its table."""
@@ -138,6 +149,25 @@ def test_the_page_of_a_record_tells_its_results(name):
         f"| seconds | {results['seconds']:,.0f} on ",
     ):
         assert told in text, told
+
+
+def test_the_pages_of_the_records_of_units_tell_what_these_are_worth():
+    """How many are in use, what the decoder makes of them, and who speaks."""
+    exact, units64 = results_of("units_exact"), results_of("units64")
+    in_use = f"{exact['latents']}, {exact['units_used']} of 64, {exact['units_perplexity']:.1f}"
+    assert f"| units, codes in use, perplexity | {in_use} |" in (EXPERIMENTS / "units_exact" / "README.md").read_text()
+    told = (EXPERIMENTS / "units64" / "README.md").read_text()
+    speakers = ", ".join(
+        f"{units64[f'speaker_accuracy_{what}']:.2f}" for what in ("mfcc", "latents", "units", "chance")
+    )
+    rows = {
+        "nats per sample, teacher-forced": f"{units64['nats']:.3f}",
+        "`gain`: what they would be more with the units of another place": f"{units64['gain']:.2f}",
+        "units in use, perplexity": f"{units64['units_used']} of 64, {units64['units_perplexity']:.1f}",
+        "bits per second, at most": f"{units64['bits_per_second']:.0f}, {units64['max_bits_per_second']:.0f}",
+        "who speaks, told from MFCCs, latents, units, by chance": speakers,
+    }
+    assert all(f"| {name} | {figures} |" in told for name, figures in rows.items())
 
 
 def test_the_table_of_sweeps_tells_how_many_runs_there_are():

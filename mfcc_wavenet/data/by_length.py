@@ -19,7 +19,7 @@ from mfcc_wavenet.data.sources import Source, find_sources
 CHANNELS_MULTIPLE = 64  # widths that processors multiply well
 
 RULES = {
-    "frame_channels": lambda seconds: CHANNELS_MULTIPLE * max(1, round(4 * seconds**0.5)),
+    "frame_channels": lambda seconds: CHANNELS_MULTIPLE * max(4, round(2 * seconds**0.5)),
     "batch_size": lambda seconds: max(1, round(2 * seconds ** (2 / 3))),  # windows of 250 samples
     "learning_rate": lambda seconds: 6e-3 * seconds ** (-1 / 3),
     "muon_learning_rate": lambda seconds: 3e-2 * seconds ** (-1 / 3),

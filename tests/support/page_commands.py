@@ -162,6 +162,16 @@ def try_speech_figure(clone: SimpleNamespace, folder: str, *clip: str) -> None:
     assert code == 2 and "no clip no-such-clip" in err
 
 
+def try_scaling_figure(clone: SimpleNamespace, folder: str) -> None:
+    """It is that of the figures which are kept; a sweep whose runs are not at zero has none."""
+    module = importlib.import_module("docs.scaling")
+    module.save(module.draw(json.loads(module.RECORDED.read_text())["rows"]), clone.folder / "runs" / "scaling.png")
+    drawn, shown = imread("runs/scaling.png"), imread(module.PICTURE)
+    assert drawn.shape == shown.shape and np.abs(drawn - shown).mean() < 1e-2
+    code, _, err = call(clone, "docs.scaling", "runs/sweeps/zero_error")
+    assert code == 2 and "no runs of two lengths of audio at zero error" in err
+
+
 def try_make(clone: SimpleNamespace, target: str) -> None:
     """.ci/run makes it, or something that needs it; or it is nothing but a command that can be tried."""
     rules = dict(re.findall(r"^([\w./]+):(.*(?:\n\t.*)*)", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -219,6 +229,7 @@ RULES: dict[str, Callable[..., None]] = {
     "python -m docs.model": try_figure,
     "python -m docs.autoencoder": try_autoencoder_figures,
     "python -m docs.speech": try_speech_figure,
+    "python -m docs.scaling": try_scaling_figure,
     "python -m support.fit_front_ends": try_fit,
     "python -m pytest": try_pytest,
     "pip install": try_pip,
