@@ -66,7 +66,7 @@ class BottleneckSettings:
             raise UserError(
                 f"bottleneck.revive_below is {self.revive_below}, a part of 1 / codes; it must be at most 1."
             )
-        if self.codes > self.memory:
+        if self.has_codes and self.codes > self.memory:
             raise UserError(
                 f"bottleneck.codes is {self.codes}, but bottleneck.memory is {self.memory}; the codebook begins as "
                 "latents in memory, so this must be at least as many."

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from functools import wraps
 from typing import Any
 
@@ -110,5 +111,8 @@ def at_most(most: int, group: str, name: str, value: int) -> None:
 
 def one_of(known: tuple[Any, ...], group: str, name: str, value: Any) -> None:
     """UserError where the setting group.name is none of these."""
-    if value not in known:
-        raise UserError(f"{group}.{name} is {value}; there are {', '.join(map(str, known))}.")
+    if value in known:
+        return
+    close = get_close_matches(str(value), [one for one in known if isinstance(one, str)], n=1)
+    meant = f"; did you mean {close[0]}?" if close else "."
+    raise UserError(f"{group}.{name} is {value}; there are {', '.join(map(str, known))}{meant}")

@@ -56,10 +56,8 @@ def _latents(results: dict) -> str:
     worth = f"{rate}{units}; with those of another place, nats would be {results['gain']:.4f} higher"
     if results["gain"] >= LEAST_GAIN:
         return worth
-    return (
-        f"{worth}: the WaveNet hardly uses them, and one that sees less of the past, or a later "
-        "bottleneck.quantise_from, may help"
-    )
+    later = "" if used is None else ", or a later bottleneck.quantise_from,"
+    return f"{worth}: the WaveNet hardly uses them, and one that sees less of the past{later} may help"
 
 
 def _part(results: dict) -> str:

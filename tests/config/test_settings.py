@@ -21,7 +21,7 @@ def refused(group: str, changes: dict) -> str:
     with pytest.raises(UserError) as error:
         replace(getattr(DEFAULTS, group), **changes)
     sentence = str(error.value)
-    assert sentence.endswith(".") and "\n" not in sentence
+    assert sentence.endswith((".", "?")) and "\n" not in sentence
     return sentence
 
 
@@ -142,7 +142,9 @@ def test_what_a_schedule_does_not_use_is_not_held_against_it(changes):
 
 
 def test_precision():
-    assert refused("train", {"precision": "float16"}) == ("train.precision is float16; there are float32, bfloat16.")
+    sentence = "train.precision is float16; there are float32, bfloat16; did you mean bfloat16?"
+    assert refused("train", {"precision": "float16"}) == sentence
+    assert refused("train", {"precision": "quick"}) == "train.precision is quick; there are float32, bfloat16."
 
 
 def test_tracking():
@@ -236,7 +238,7 @@ def test_encoder(mistake, named):
         ({"codes": 65537}, ["bottleneck.codes is 65537", "at most 65536"]),
         ({"decay": 1.0}, ["bottleneck.decay is 1.0", "less than 1"]),
         ({"revive_below": 1.5}, ["bottleneck.revive_below is 1.5", "at most 1"]),
-        ({"codes": 100, "memory": 99}, ["bottleneck.codes is 100", "bottleneck.memory is 99"]),
+        ({"kind": "vqvae", "codes": 100, "memory": 99}, ["bottleneck.codes is 100", "bottleneck.memory is 99"]),
         ({"kind": "vae"}, ["bottleneck.normalise is true", "bottleneck.kind is vae", "normalise=false"]),
         ({"kind": "vqvae", "channels": 1}, ["bottleneck.channels is 1", "normalise=false"]),
     ],

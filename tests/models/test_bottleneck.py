@@ -89,6 +89,19 @@ def test_a_standard_normal_latent_says_nothing_and_free_bits_are_free():
     assert not made.linear.bias.grad.any()
 
 
+def test_a_variance_is_neither_huge_nor_tiny():
+    """Its logarithm is held within 10 either way, whatever the linear map says."""
+    made = bottleneck("vae")
+    torch.nn.init.zeros_(made.linear.weight)
+    for bias, log_variance in ((1e3, 10.0), (-1e3, -10.0)):
+        with torch.no_grad():
+            made.linear.bias.copy_(
+                torch.cat([torch.zeros(BOTTLENECK.channels), torch.full([BOTTLENECK.channels], bias)])
+            )
+        kl = made(torch.randn(1, 2, CHANNELS), weights(torch.ones(1, 2))).figures["kl"].item()
+        assert kl == pytest.approx(BOTTLENECK.channels * (math.exp(log_variance) - 1 - log_variance) / 2, rel=1e-5)
+
+
 @given(step=st.integers(0, 100))
 def test_the_weight_of_the_divergence_rises_with_the_step_alone(step):
     assert bottleneck("vae").penalty_weights(step) == {"kl": min(1.0, (step + 1) / 10)}

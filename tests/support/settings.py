@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import Command
@@ -61,20 +61,30 @@ def compose_command(*overrides: str) -> Command:
     return parse_group(Command, {key: value for key, value in config.items() if key not in GROUPS}, "")
 
 
+def chosen_options(*overrides: str) -> dict[str, str]:
+    """The option of each group, as Hydra tells it to the run."""
+    options = tuple(override for override in overrides if not VALUE.match(override))
+    return _composed_options(options, experiments.EXPERIMENTS)[1]
+
+
 def _composed(overrides: tuple[str, ...]) -> dict:
     """What the options of groups come to is kept: composing them takes most of the time."""
     values = [override for override in overrides if VALUE.match(override)]
     others = tuple(override for override in overrides if override not in values)
-    config = copy.deepcopy(_composed_options(others, experiments.EXPERIMENTS))
+    config = copy.deepcopy(_composed_options(others, experiments.EXPERIMENTS)[0])
     ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), config)
     return OmegaConf.to_container(config, resolve=True)
 
 
 @functools.cache
-def _composed_options(overrides: tuple[str, ...], directory: Path) -> DictConfig:
-    """directory: of the experiments, which are those of another one in some tests."""
+def _composed_options(overrides: tuple[str, ...], directory: Path) -> tuple[DictConfig, dict[str, str]]:
+    """What they come to, and which there are. directory: of the experiments, which are others in some tests."""
     GlobalHydra.instance().clear()
     experiments.register()
     by_length.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", list(overrides))
+        config = compose("config", list(overrides), return_hydra_config=True)
+    choices = OmegaConf.to_container(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    return config, choices

@@ -7,18 +7,13 @@ from functools import cache
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
-from support.settings import GROUPS, ROOT
+from support.settings import GROUPS, ROOT, chosen_options, compose_settings
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.geometry import Geometry
-from mfcc_wavenet.config.parse import flat, parse, plain
+from mfcc_wavenet.config.parse import flat, plain
 from mfcc_wavenet.config.settings import Settings
-from mfcc_wavenet.data import by_length
 from mfcc_wavenet.sweep.file import SweepFile, read
 from mfcc_wavenet.sweep.search_space import Parameter, num_points, point
 
@@ -67,13 +62,7 @@ def runs(path) -> list[tuple[dict, list[str]]]:
 @cache
 def composed(*arguments: str) -> tuple[Settings, dict]:
     """The settings that run.py would train with, and the config that its run would have in W&B."""
-    GlobalHydra.instance().clear()
-    experiments.register()
-    by_length.register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", list(arguments), return_hydra_config=True)
-    settings = parse({group: OmegaConf.to_container(config[group], resolve=True) for group in GROUPS})
-    choices = config.hydra.runtime.choices
+    settings, choices = compose_settings(*arguments), chosen_options(*arguments)
     return settings, flat(plain(settings)) | {group: choices[group] for group in [*GROUPS, "experiment"]}
 
 
@@ -130,6 +119,12 @@ def test_all_windows_see_equally_many_samples():
         seen.add(tuple(step * getattr(settings.train, name) for name in ("steps", "log_interval", "evaluate_interval")))
         assert settings.optim.decay_steps == settings.train.steps
     assert seen == {(1_600_000, 24_000, 48_000)}
+
+
+def test_all_bottlenecks_see_4_million_samples():
+    """As the file says, whatever the experiment that they are variations of does."""
+    trained = {composed(*arguments)[0] for _, arguments in runs(ROOT / "sweeps" / "bottlenecks.yaml")}
+    assert {one.train.steps * one.window.samples * one.window.batch_size for one in trained} == {4_000_000}
 
 
 def test_the_grid_has_every_combination_once():
