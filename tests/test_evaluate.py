@@ -177,8 +177,8 @@ def test_a_record_has_the_quality_of_what_was_held_out(pinned, type_in):
 def test_a_temperature_that_is_given_is_kept(pinned, type_in, trained):
     """Without measuring others; and without clips, nothing is measured."""
     assert type_in("mode=pin checkpoint=runs/small output=warm temperature=0.7 clips=0").code == 0
-    assert type_in("mode=pin checkpoint=runs/small output=cold clips=0").code == 0
-    for name, temperature in (("warm", 0.7), ("cold", 0)):
+    assert type_in("mode=pin checkpoint=runs/small output=own clips=0").code == 0
+    for name, temperature in (("warm", 0.7), ("own", 1)):
         assert checkpoints.load(trained / name / "checkpoint.pt").temperature == temperature
         assert {"temperatures", "quality"}.isdisjoint(json.loads((trained / name / "results.json").read_text()))
 
@@ -187,4 +187,4 @@ def test_a_run_from_a_record_begins_without_its_temperature(pinned, type_in, tra
     """It was measured of other weights."""
     done = type_in("checkpoint=record name=on train.steps=2")
     assert done.code == 0, done.err
-    assert checkpoints.load(trained / "runs/on/checkpoint.pt").temperature == 0
+    assert checkpoints.load(trained / "runs/on/checkpoint.pt").temperature == 1

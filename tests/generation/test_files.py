@@ -159,8 +159,7 @@ def test_two_inputs_never_share_an_output(type_in):
     assert list(written(type_in.folder / "out")) == ["below/spoken.wav", "one.wav", "spoken.wav", "two-a.wav"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_is_finished_is_kept_when_a_batch_is_stopped(tmp_path, number):
+def test_what_is_finished_is_kept_when_a_batch_is_stopped(tmp_path):
     """Short files that are generated together with a long one; the same command makes the rest."""
     (tmp_path / "in").mkdir()
     for name, samples in {"a": 1600, "b": 1600, "c": 1600, "long": 16000 * 60}.items():
@@ -173,9 +172,9 @@ def test_what_is_finished_is_kept_when_a_batch_is_stopped(tmp_path, number):
         ledger = tmp_path / "out" / LEDGER
         while not ledger.is_file() or ledger.read_text().count('"output"') < 3:
             assert process.poll() is None and not time.sleep(0.05)
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         out, err = process.communicate()
-    assert process.returncode == 128 + number and "Traceback" not in err
+    assert process.returncode == 130 and "Traceback" not in err
     assert "wrote 3 files" in out and err.strip().endswith(".")
     assert {soundfile.info(path).frames for path in (tmp_path / "out").iterdir() if path.suffix == ".wav"} == {1600}
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.endswith(".unfinished")]

@@ -133,7 +133,7 @@ def test_a_return_is_one_line_and_takes_weights_and_moments_alone(uninterrupted,
     assert best["step"] < killed.step == step and best["position"] != killed.position
 
 
-@pytest.mark.parametrize("killed_at", [10, 33, 61, 65, 72, 90])
+@pytest.mark.parametrize("killed_at", [33, 61, 72, 90])
 def test_killed_and_resumed_it_returns_as_it_would_have(returned, returning, tmp_path, killed_at):
     """Bit for bit: before, at and after passes, returns and checkpoints."""
     if killed_at < 90:

@@ -183,10 +183,10 @@ def test_a_run_without_a_finite_step_is_one_sentence(small, tmp_path):
 
 
 def test_training_is_a_plain_loop(small, tmp_path):
-    """Twenty steps of the baseline's network are, bit for bit, those of the few lines that a textbook would have."""
+    """Eight steps of the baseline's network are, bit for bit, those of the few lines that a textbook would have."""
     settings = compose_settings(
         "experiment=baseline_adam", f"data.prepared={tmp_path / 'prepared'}", "tracking.mode=disabled",
-        "train.steps=20", "train.sample_utterances=0", "train.stop_at_zero=false", "optim.decay_steps=6400",
+        "train.steps=8", "train.sample_utterances=0", "train.stop_at_zero=false", "optim.decay_steps=6400",
     )  # fmt: skip
     chassis = Chassis(settings, tmp_path / "run")
     chassis.train()
@@ -194,7 +194,7 @@ def test_training_is_a_plain_loop(small, tmp_path):
     model = build_model(settings, chassis.geometry, speakers=1)
     adam = torch.optim.Adam(model.parameters(), fused=True)
     position = Position()
-    for step in range(20):
+    for step in range(8):
         batch = chassis.windows[position]
         predictions = model.run(batch)
         logits, target = predictions.pred.transpose(1, 2).flatten(0, 1), predictions.target.flatten()
