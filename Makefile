@@ -12,7 +12,7 @@ evaluate: .venv/ready
 
 test: .venv/ready
 	$(RUN) -m pytest -n 2 --dist loadfile -m 'not alone' --ignore=tests/test_docs.py
-	$(RUN) -m pytest -m alone $$(grep -rl 'mark.alone' tests --include='test_*.py')
+	$(RUN) -m pytest -m alone $$(grep -rlF 'mark.alone' tests --include='test_*.py')
 
 pages: .venv/ready
 	$(RUN) -m pytest -n 2 tests/test_docs.py
