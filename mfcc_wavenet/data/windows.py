@@ -102,7 +102,7 @@ class Windows:
             after = Position(position.epoch + 1)
         number, processes = self.share
         mine = chosen[number::processes]
-        batch = self.assemble(mine if len(mine) else chosen[:1], self.window.samples, after)
+        batch = self.assemble(mine if len(mine) else chosen[:1], self.window.samples, after, position.epoch)
         return replace(batch if len(mine) else batch.masked(), step_samples=self._count_unmasked(chosen))
 
     def _count_unmasked(self, chosen: Int[np.ndarray, "B 2"]) -> int:
@@ -132,8 +132,14 @@ class Windows:
         for start in range(0, self.corpus.lengths[utterance], samples):
             yield self.assemble(np.array([[utterance, start]]), samples, Position())
 
-    def assemble(self, chosen: Int[np.ndarray, "B 2"], samples: int, after: Position) -> Batch:
-        """The batch of windows (utterance, first sample), each that many samples long."""
+    def assemble(
+        self, chosen: Int[np.ndarray, "B 2"], samples: int, after: Position, epoch: int | None = None
+    ) -> Batch:
+        """The batch of windows (utterance, first sample), each that many samples long.
+
+        epoch: of training, in which a linear prediction between two codes is now the one and now the other, since by
+        MFCCs of another processor it may be either.
+        """
         codes, frames, latents, inside, offsets, masks, predicted = [], [], [], [], [], [], []
         for utterance, start in chosen.tolist():
             span = (start, start + samples)
@@ -147,7 +153,7 @@ class Windows:
             time = np.arange(*span)
             masks.append((time >= 0) & (time < self.corpus.lengths[utterance]))
             if self.linear_prediction:
-                predicted.append(self._predicted(utterance, span, frames[-1]))
+                predicted.append(self._predicted(utterance, span, frames[-1], epoch))
         return Batch(
             codes=torch.from_numpy(np.stack(codes)),
             frames=torch.from_numpy(np.stack(frames)),
@@ -164,12 +170,18 @@ class Windows:
         """All frames of the utterance, normalised."""
         return self._frames(utterance, (0, len(self.corpus.frames(utterance))))
 
-    def _predicted(self, utterance: int, span: Span, frames: Float32[np.ndarray, "F K"]) -> Int[np.ndarray, " P"]:
+    def _predicted(
+        self, utterance: int, span: Span, frames: Float32[np.ndarray, "F K"], epoch: int | None
+    ) -> Int[np.ndarray, " P"]:
         """The linear prediction at each input of a window; frames: those of the window."""
         past = self._codes(utterance, self.geometry.prediction_span(span))
         time, first_frame = np.arange(*self.geometry.input_span(span)), self.geometry.window_frame_span(span)[0]
         nearest = self.geometry.nearest_frame(time) - first_frame
-        return self.linear_prediction.codes(past, self.linear_prediction.coefficients(frames), nearest)
+        moves = None
+        if epoch is not None:
+            generator = np.random.default_rng([self.seed, epoch, utterance, span[1]])
+            moves = generator.uniform(-1, 1, len(nearest))
+        return self.linear_prediction.codes(past, self.linear_prediction.coefficients(frames), nearest, moves)
 
     def _codes(self, utterance: int, span: Span) -> Int[np.ndarray, " T"]:
         """Codes of the span; silence where it lies outside the utterance."""

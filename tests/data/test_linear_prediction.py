@@ -58,12 +58,12 @@ def utterance(settings: Settings, path) -> tuple[LinearPrediction, np.ndarray, n
     return prediction, np.ascontiguousarray(statistics.normalise(frames).T), codes.astype(np.int64)
 
 
-def predicted_codes(settings: Settings, prediction: LinearPrediction, frames, codes) -> np.ndarray:
-    """p_t of every sample."""
+def predicted_codes(settings: Settings, prediction: LinearPrediction, frames, codes, move: float = 0.0) -> np.ndarray:
+    """p_t of every sample, moved by that much of what training moves it by."""
     geometry = Geometry.of(settings.features, settings.encoder, settings.upsampling, settings.wavenet)
     past = np.concatenate([np.full(prediction.order, mulaw.silence(256)), codes[:-1]])
     nearest = np.clip(geometry.nearest_frame(np.arange(len(codes))), 0, len(frames) - 1)
-    return prediction.codes(past, prediction.coefficients(frames), nearest)
+    return prediction.codes(past, prediction.coefficients(frames), nearest, np.full(len(codes), move))
 
 
 # -------------------------------------------------------------------------------- coefficients
@@ -127,6 +127,22 @@ def test_beyond_full_scale_is_the_last_code():
     loud = np.full(16, 255)
     for coefficient, code in ((5.0, 255), (-5.0, 0)):
         assert prediction.codes(loud, np.full((1, 16), coefficient), np.array([0])) == code
+
+
+def test_training_moves_predictions_by_more_than_another_processor_does():
+    """A few, each to the code next to it: those that forty times the rounding of MFCCs moves are among them."""
+    settings = settings_of()
+    prediction, frames, codes = utterance(settings, DEMO / "05_treasure.flac")
+    exact, above, below = (predicted_codes(settings, prediction, frames, codes, move) for move in (0, 1, -1))
+    assert set(above - exact) <= {0, 1} and set(exact - below) <= {0, 1}
+    assert 0 < (above != below).mean() < 2e-3
+    generator, changed = np.random.default_rng(0), 0
+    for _ in range(20):
+        noisy = frames * (1 + 2**-23 * generator.uniform(-40, 40, frames.shape)).astype(np.float32)
+        predicted = predicted_codes(settings, prediction, noisy, codes)
+        assert (below <= predicted).all() and (predicted <= above).all()
+        changed += (predicted != exact).sum()
+    assert changed > 0
 
 
 # ----------------------------------------------------------------------------------- the same code

@@ -23,6 +23,7 @@ from support.architectures import (
 from torch.utils.data import DataLoader
 
 from mfcc_wavenet.config.settings import WindowSettings
+from mfcc_wavenet.data import linear_prediction
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.data.mulaw import silence
 from mfcc_wavenet.data.windows import Windows
@@ -100,6 +101,21 @@ def test_a_window_holds_its_own_utterance_and_silence(architecture, window, seed
             places = first + np.arange(batch.latents.shape[1])  # without an encoder, latents are the frames
             assert batch.inside[row].tolist() == ((places >= 0) & (places < len(frames))).tolist()
             assert (first + batch.latents[row]).tolist() == nearest.tolist()
+
+
+def test_in_training_a_prediction_between_two_codes_is_either(monkeypatch):
+    """Drawn by epoch and window, so that a window is what it was however often it is asked for; outside, it is one."""
+    lpc = dataclasses.replace(ARCHITECTURE.wavenet, prediction="lpc", prediction_order=4)
+    some = windows(dataclasses.replace(ARCHITECTURE, wavenet=lpc))
+    exact = some.assemble(np.array([[0, 20]]), 100, Position()).predicted
+    assert torch.equal(exact, some.assemble(np.array([[0, 20]]), 100, Position(), epoch=0).predicted)  # none is so near
+    monkeypatch.setattr(linear_prediction, "TIE", 0.3)
+    assert torch.equal(exact, some.assemble(np.array([[0, 20]]), 100, Position()).predicted)
+    drawn = [some.assemble(np.array([[0, 20]]), 100, Position(), epoch=epoch).predicted for epoch in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    changes = [one - exact for one in drawn]
+    assert all(0 < change.count_nonzero() < 50 and change.abs().max() == 1 for change in changes), changes
+    assert torch.equal(some[Position()].predicted, some[Position()].predicted)
 
 
 def test_the_pieces_of_an_utterance_are_the_utterance():
