@@ -4,7 +4,7 @@ FOLDER is that of a sweep over lengths of audio and widths, runs/sweeps/scaling.
 """
 
 import sys
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from mfcc_wavenet.runs.plots import save
 
 RECORDED, PICTURE = (Path(__file__).with_name(f"scaling.{suffix}") for suffix in ("json", "png"))
 MEASURED = ("samples", "wrong", "margin", "samples_to_zero", "epochs", "steps", "seconds")
-COLOURS = (BLUE, GREEN, AMBER, PURPLE)  # of the lengths
+COLOURS = (BLUE, GREEN, AMBER, PURPLE)  # of the lengths, one after the other
 WIDTH, HEIGHT, DPI = 8, 3.6, 100  # inches, and pixels of each
 
 
@@ -54,7 +54,7 @@ def draw(found: list[dict]) -> Figure:
     by_length, by_weights = figure.subplots(1, 2, sharey=True)
     reached = [row for row in found if row["samples_to_zero"]]
     exponent = _line(by_length, [(row["audio_seconds"], row["samples_to_zero"]) for row in reached], GREY)
-    for colour, (seconds, group) in zip(COLOURS, groupby(reached, lambda row: row["audio_seconds"])):
+    for colour, (seconds, group) in zip(cycle(COLOURS), groupby(reached, lambda row: row["audio_seconds"])):
         of_length = list(group)
         seen = [row["samples_to_zero"] for row in of_length]
         by_length.scatter([seconds] * len(seen), seen, color=colour, zorder=2)

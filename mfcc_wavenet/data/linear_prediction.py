@@ -9,7 +9,8 @@ then need not learn what a filter can compute. Here x is what the codes of the p
 there is any, and p_t is a code, too.
 
 Training data, evaluation and the loop over samples compute p_t by the same compiled functions. Each of their sums has
-one order, and a frame's coefficients depend on that frame alone, so that p_t is the same code everywhere.
+one order, and a frame's coefficients depend on that frame alone, so that the same MFCCs give the same code everywhere.
+Those of another processor differ in their last bits, so training moves p_t a little where it lies between two codes.
 """
 
 import numpy as np

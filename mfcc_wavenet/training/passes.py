@@ -126,9 +126,10 @@ def temperature(chassis: "Chassis") -> float:
     wrong: greedily, such a model drones or falls silent.
     """
     wrong = [row["wrong"] for row in chassis.history if "wrong" in row]
-    data, is_exact = chassis.settings.data, bool(wrong) and not wrong[-1]
-    is_sampled = bool(data.valid or data.test) or chassis.model.encoder is not None
-    return 1.0 if is_sampled and not is_exact else 0.0
+    if wrong and not wrong[-1]:
+        return 0.0
+    data = chassis.settings.data
+    return 1.0 if data.valid or data.test or chassis.model.encoder is not None else 0.0
 
 
 # --- the best pass --------------------------------------------------------------------------------
