@@ -41,13 +41,16 @@ def mfcc(wav: Wav, settings: FeatureSettings) -> Float32[np.ndarray, "n_mfcc fra
     Hann window, power spectrum, Slaney's mel filters of equal area, decibels relative to 1 and cut
     off 80 dB below the loudest value of the utterance, orthonormal DCT-II. (Davis and Mermelstein,
     1980; the filters are those of Slaney's Auditory Toolbox, 1998.)
+
+    Computed in float64 and rounded once, so that another processor, whose sums differ in their last bits, gets the same
+    float32 numbers. librosa's own float32 is off by up to 1e-4 dB, differently on each.
     """
     with warnings.catch_warnings():
         # An utterance shorter than n_fft is legal: beyond its ends is silence, by definition.
         warnings.filterwarnings("ignore", message="n_fft=.* is too large")
         with librosa.one_thread():
-            return librosa.feature.mfcc(
-                y=wav.astype(np.float32, copy=False),
+            in_decibels = librosa.feature.mfcc(
+                y=wav.astype(np.float64, copy=False),
                 sr=settings.sample_rate,
                 n_mfcc=settings.n_mfcc,
                 n_fft=settings.n_fft,
@@ -55,6 +58,7 @@ def mfcc(wav: Wav, settings: FeatureSettings) -> Float32[np.ndarray, "n_mfcc fra
                 hop_length=settings.hop_length,
                 n_mels=settings.n_mels,
             )
+    return in_decibels.astype(np.float32)
 
 
 def add_deltas(mfcc: Float32[np.ndarray, "n_mfcc frames"], settings: FeatureSettings) -> Frames:

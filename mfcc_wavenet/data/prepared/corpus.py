@@ -70,7 +70,7 @@ class Corpus:
     def _open(self, folder: Path, chosen: np.ndarray | None) -> None:
         index = json.loads((folder / INDEX).read_text())
         self.folder, self._chosen = folder, chosen
-        self.digest: str = index["digest"]  # of the codes and frames themselves, of the whole corpus
+        self.digest: str = index["digest"]  # of the audio as codes, of the whole corpus, whatever its frames
         self.quantization_channels: int = index["quantization_channels"]
         self.preemphasis: float = index["preemphasis"]
         self._speaker_names: list[str] = index["speakers"]

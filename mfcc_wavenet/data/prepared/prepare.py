@@ -39,7 +39,7 @@ from mfcc_wavenet.data.sources import few, find_sources
 
 LEAST_HOURS = 0.05  # that are given in hours, not in seconds
 SHARED_SECONDS = 3600  # of a corpus, from which on it is worth several processes
-FORMAT = 4  # of the prepared folder; raise it when the layout or the meaning of its files changes
+FORMAT = 5  # of the prepared folder; raise it when the layout or the meaning of its files changes
 SHARDS = "shards"  # the folder of them, while a corpus is prepared
 
 

@@ -165,7 +165,7 @@ def _write_arrays(folder: Path, files: list[SourceFile], limit: int, recipe: Rec
 
 
 class Joined:
-    """The shards so far, one behind the other: arrays in a folder, what is said of them in memory, and their digest.
+    """The shards so far, one behind the other: arrays in a folder, what is said of them in memory, a digest of codes.
 
     Where a shard's array is gone, it was joined by a process that is no more. So the sizes of all shards before it say
     where each array continues, whatever a kill has left behind that.
@@ -201,12 +201,11 @@ class Joined:
                 raise UserError(
                     f"What was prepared so far in {self.folder} is damaged and removed; the same command begins again."
                 )
-        with open(self.folder / CODES, "rb") as codes, open(self.folder / FRAMES, "rb") as frames:
+        with open(self.folder / CODES, "rb") as codes:
             codes.seek(starts[CODES])
-            frames.seek(starts[FRAMES])
-            for samples, of_utterance in zip(contents.samples, contents.frames):
+            for samples in contents.samples:
+                self.digest.update(samples.to_bytes(8, "little"))
                 self.digest.update(codes.read(samples * self._bytes_each[CODES]))
-                self.digest.update(frames.read(of_utterance * self._bytes_each[FRAMES]))
         self.contents.add(contents)
 
 

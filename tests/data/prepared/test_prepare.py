@@ -30,11 +30,12 @@ def test_what_is_prepared_is_used_again(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"n_mfcc": 12}, {"backend": "torchaudio"}, {"channels": 255}, {"seconds": 0.4}])
 def test_another_setting_is_another_corpus(tmp_path, changes):
-    """The former one stays for who goes back to it."""
+    """The former one stays for who goes back to it. Another front end is one of the same audio."""
     audio = folder_of(tmp_path, "a.wav")
     first = prepare_from(tmp_path, audio)
     other = prepare_from(tmp_path, audio, **changes)
-    assert other.folder != first.folder and other.digest != first.digest
+    assert other.folder != first.folder
+    assert (other.digest == first.digest) == (changes.keys() <= {"n_mfcc", "backend"})
     assert prepare_from(tmp_path, audio).folder == first.folder
 
 
