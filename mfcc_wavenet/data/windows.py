@@ -5,6 +5,7 @@ utterance with a phase that is drawn anew every epoch, so that no sample always 
 edge; what sticks out of an utterance is masked. A window never crosses into another utterance.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -79,6 +80,7 @@ class Windows:
         self.share = share
         self.speakers = speakers
         self.speaker_index = corpus.speaker_index(speakers)
+        self._move = 0.0  # of every linear prediction outside of training
         self._drawn: dict[int, Epoch] = {}  # the latest epoch; a plain one, since worker processes get a pickle
 
     def over(self, corpus: Corpus) -> "Windows":
@@ -86,6 +88,12 @@ class Windows:
         return Windows(
             corpus, self.geometry, self.window, self.statistics, self.speakers, self.seed, self.linear_prediction
         )
+
+    def moved(self, move: float) -> "Windows":
+        """The same, but outside of training linear predictions are moved by that: 1 is up, as far as in training."""
+        others = copy.copy(self)
+        others._move = move
+        return others
 
     def epoch(self, epoch: int) -> "Epoch":
         """Its windows, in their order."""
@@ -177,10 +185,10 @@ class Windows:
         past = self._codes(utterance, self.geometry.prediction_span(span))
         time, first_frame = np.arange(*self.geometry.input_span(span)), self.geometry.window_frame_span(span)[0]
         nearest = self.geometry.nearest_frame(time) - first_frame
-        moves = None
-        if epoch is not None:
-            generator = np.random.default_rng([self.seed, epoch, utterance, span[1]])
-            moves = generator.uniform(-1, 1, len(nearest))
+        if epoch is None:
+            moves = np.full(len(nearest), self._move)
+        else:
+            moves = np.random.default_rng([self.seed, epoch, utterance, span[1]]).uniform(-1, 1, len(nearest))
         return self.linear_prediction.codes(past, self.linear_prediction.coefficients(frames), nearest, moves)
 
     def _codes(self, utterance: int, span: Span) -> Int[np.ndarray, " T"]:

@@ -27,10 +27,23 @@ def certify(model: Model, windows: Windows, measured: TeacherForced, processes: 
     return reproduced(model, windows, processes) if measured.wrong == 0 else None
 
 
+def wrong_at_ties(model: Model, windows: Windows, measured: TeacherForced, processes: Alone = ALONE) -> int | None:
+    """Samples that are wrong where all linear predictions are moved as far as training does, up or down: the larger.
+
+    MFCCs that are rounded otherwise move them by less, and so make no other sample wrong. None, not tried, where a
+    sample is wrong as it is, or where the model does without predictions.
+    """
+    if measured.wrong or windows.linear_prediction is None:
+        return None
+    return max(teacher_forced(model, windows.moved(way), processes).wrong for way in (-1.0, 1.0))
+
+
 def measure(
     checkpoint: Checkpoint, processes: Alone = ALONE, windows: Windows | None = None
 ) -> dict[str, float | int | None]:
     """Teacher-forced error and likelihood on a corpus, how many samples of it the model reproduces, and its latents.
+
+    And how many may be wrong by MFCCs that are rounded otherwise.
 
     processes: that share the utterances, and of which each gets the same result. windows: of the corpus; None: of the
     training part of that in the checkpoint's settings.
@@ -39,7 +52,10 @@ def measure(
     windows = windows or corpus_windows(checkpoint, processes)
     model = checkpoint.model()
     measured = teacher_forced(model, windows, processes)
-    reproduced_samples = certify(model, windows, measured, processes)
+    exact = {
+        "wrong_at_ties": wrong_at_ties(model, windows, measured, processes),
+        "reproduced": certify(model, windows, measured, processes),
+    }
     figures = latent_figures(model, windows, measured.nats, checkpoint.settings.features.sample_rate, processes)
     seconds = round(time.perf_counter() - started, 1)
-    return measured.values() | figures | {"reproduced": reproduced_samples, "evaluation_seconds": seconds}
+    return measured.values() | figures | exact | {"evaluation_seconds": seconds}
