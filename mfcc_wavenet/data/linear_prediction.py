@@ -10,7 +10,7 @@ there is any, and p_t is a code, too.
 
 Training data, evaluation and the loop over samples compute p_t by the same compiled functions. Each of their sums has
 one order, and a frame's coefficients depend on that frame alone, so that the same MFCCs give the same code everywhere.
-Those of another processor differ in their last bits, so training moves p_t a little where it lies between two codes.
+Those that a user brings may be rounded otherwise, so training moves p_t a little where it lies between two codes.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ from mfcc_wavenet.data.statistics import Statistics
 WHITE_NOISE = 1e-4  # added to the signal, as a fraction of its power: it bounds the filter's resonances
 LAG_WINDOW = 40.0  # Hz, the width of its Gaussian: harmonics are smoothed away (Tohkura et al. 1978)
 # How far predictions are moved, at the most, of their size. It is some 2e-4 of the step from a code to the next, and
-# tens of times what MFCCs of another processor, whose last bits differ, make of them.
+# tens of times what MFCCs computed in float32 make of them.
 TIE = 1e-5
 
 

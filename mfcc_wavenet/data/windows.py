@@ -146,7 +146,7 @@ class Windows:
         """The batch of windows (utterance, first sample), each that many samples long.
 
         epoch: of training, in which a linear prediction between two codes is now the one and now the other, since by
-        MFCCs of another processor it may be either.
+        MFCCs that are rounded otherwise it may be either.
         """
         codes, frames, latents, inside, offsets, masks, predicted = [], [], [], [], [], [], []
         for utterance, start in chosen.tolist():

@@ -129,8 +129,8 @@ def test_beyond_full_scale_is_the_last_code():
         assert prediction.codes(loud, np.full((1, 16), coefficient), np.array([0])) == code
 
 
-def test_training_moves_predictions_by_more_than_another_processor_does():
-    """A few, each to the code next to it: those that forty times the rounding of MFCCs moves are among them."""
+def test_training_moves_predictions_by_more_than_rounding_does():
+    """A few, each to the code next to it: those that forty times the rounding of float32 moves are among them."""
     settings = settings_of()
     prediction, frames, codes = utterance(settings, DEMO / "05_treasure.flac")
     exact, above, below = (predicted_codes(settings, prediction, frames, codes, move) for move in (0, 1, -1))
