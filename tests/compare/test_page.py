@@ -303,10 +303,9 @@ def test_tables_are_sorted_by_a_click(shown):
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("metrics", [1, 18])
-def test_twenty_runs_make_a_page_that_is_small_and_opens_at_once(metrics, tmp_path):
-    """5,000 rows of each: below 5 MB, with one metric or with all that a run logs, and drawn within two seconds."""
-    draw = np.random.default_rng(0)
+def test_twenty_runs_make_a_page_that_is_small_and_opens_at_once(tmp_path):
+    """5,000 rows of each, with as many metrics as a run logs: below 5 MB, and drawn within two seconds."""
+    draw, metrics = np.random.default_rng(0), 18
     names = [f"train/metric_{number}" for number in range(metrics - 1)] + ["train/loss"]
     runs = []
     for number in range(20):
@@ -320,8 +319,8 @@ def test_twenty_runs_make_a_page_that_is_small_and_opens_at_once(metrics, tmp_pa
     assert len(page.encode()) < 5e6
     write_text(tmp_path / "compare.html", page)
     milliseconds = []
-    for opening in range(3):
-        with opened(tmp_path / "compare.html", tmp_path / f"profile{opening}") as browser:
+    while len(milliseconds) < 3 and min(milliseconds, default=2000) >= 2000:
+        with opened(tmp_path / "compare.html", tmp_path / f"profile{len(milliseconds)}") as browser:
             milliseconds.append(browser.js(DRAWN))
             assert browser.js("charts[0].curves.length") == 20
             assert browser.js("runs.every(run => run.metrics['train/loss'].rows.length > 1000)")
