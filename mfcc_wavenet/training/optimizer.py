@@ -9,7 +9,7 @@ from torch import Tensor, nn, optim
 
 from mfcc_wavenet.config.training_settings import OptimSettings
 
-ITERATIONS = 5
+ITERATIONS = 3  # 5 take two thirds longer and come to zero error no sooner: docs/steps_to_zero.md
 # Of the polynomial that is iterated: Jordan et al. chose those that lift small singular values fastest.
 A, B, C = 3.4445, -4.7750, 2.0315
 LEAST_NORM = 1e-7  # what a matrix is divided by at the least
@@ -63,9 +63,10 @@ class Muon(optim.Adam):
 
 
 def orthogonalised(matrices: Float[Tensor, "M R C"]) -> Float[Tensor, "M R C"]:
-    """U V^T of each, roughly, where U S V^T is its singular value decomposition: singular values between 0.7 and 1.2.
+    """U V^T of each, roughly, where U S V^T is its singular value decomposition.
 
-    Newton and Schulz's iteration, with a polynomial of degree 5.
+    Newton and Schulz's iteration, with a polynomial of degree 5. Singular values of a fiftieth of the matrix's norm and
+    more become 0.7 to 1.2, smaller ones less.
     """
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     x = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=LEAST_NORM)

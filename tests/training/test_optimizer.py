@@ -76,7 +76,7 @@ def test_a_step_of_muon_is_orthogonal_and_of_one_size():
         matrix = torch.nn.Parameter(torch.zeros(rows, columns))
         left, right = torch.linalg.qr(torch.randn(rows, rows)).Q, torch.linalg.qr(torch.randn(columns, columns)).Q
         smaller = min(rows, columns)
-        singular = torch.logspace(0, -2, smaller)
+        singular = torch.logspace(0, -1.2, smaller)  # all above a fiftieth of the matrix's norm
         matrix.grad = left[:, :smaller] @ singular.diag() @ right[:smaller]
         optimizer = make_optimizer(replace(OPTIM, optimizer="muon", muon_learning_rate=0.1), {"head": [matrix]})
         take_step(optimizer, RATE, torch.tensor(True))
