@@ -3,8 +3,10 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from types import TracebackType
 
 import torch
 from torch.utils.data import DataLoader
@@ -25,7 +27,7 @@ def load_batches(windows: Windows, position: Position, workers: int, device: tor
             sampler=windows.positions(position),
             batch_size=None,  # a position stands for a whole batch
             num_workers=workers,
-            worker_init_fn=leave_signals_to_parent,
+            worker_init_fn=leave_the_end_to_parent,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # its own, so that starting it leaves the run's randomness alone
         )
@@ -52,14 +54,21 @@ def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         copied = upcoming
 
 
-def leave_signals_to_parent(_: int) -> None:
+def leave_the_end_to_parent(_: int) -> None:
     """For worker processes: Ctrl-C, `timeout` and batch systems signal the whole group, but the parent ends the run.
 
     It may need more batches until it has saved. SIGTERM is also how it stops a worker that does not stop by itself, so
-    that one ends after a while, and as if nothing had happened: torch would take another end for a failure.
+    that one ends after a while, and as if nothing had happened: torch would take another end for a failure. Its thread
+    that hands out batches is silent where the parent hangs up: it does so in mid-word once another worker was killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: threading.Timer(GRACE_SECONDS, os._exit, (0,)).start())
+    sys.excepthook = _unless_parent_hung_up
+
+
+def _unless_parent_hung_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextlib.contextmanager

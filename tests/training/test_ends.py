@@ -95,3 +95,24 @@ def test_a_killed_loader_is_one_sentence(training, tmp_path):
     assert training.returncode == 2 and "Traceback" not in stderr, stderr
     assert "A process that loads batches was killed" in stderr.splitlines()[-1]
     assert checkpoints.load(tmp_path / "run" / "checkpoint.pt").training["step"] > 0
+
+
+LOADER_WHOSE_PARENT_HANGS_UP = """
+import os, socket, sys
+from multiprocessing.resource_sharer import DupFd
+from mfcc_wavenet.training.loader import leave_the_end_to_parent
+
+leave_the_end_to_parent(0)
+handed_out = DupFd(1)
+with socket.socket(socket.AF_UNIX) as parent:
+    parent.connect(handed_out._id[0])
+os.write(handed_out.detach(), b"handed out")  # by the same thread, so it has ended with the other one
+sys.excepthook(ValueError, ValueError("another error"), None)
+"""
+
+
+def test_a_loader_is_silent_where_the_parent_hangs_up():
+    """As it does in the middle of fetching a batch when another loader was killed."""
+    command = [sys.executable, "-c", LOADER_WHOSE_PARENT_HANGS_UP]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("handed out", "ValueError: another error\n")
