@@ -161,11 +161,11 @@ def test_importances_are_optunas(sweep_of, tmp_path, monkeypatch):
     for trial in trials.started():
         value = trial.value if trial.value is not None else trial.intermediate_values[0]
         study.add_trial(optuna.create_trial(params=trial.params, distributions=trial.distributions, value=value))
-    importances = optuna.importance.get_param_importances(study)
     axes = figures["importance"].axes[0]
     shown = {text.get_text(): bar.get_width() for text, bar in zip(axes.get_yticklabels(), axes.patches)}
-    assert shown == pytest.approx({name: value for name, value in importances.items() if name in shown})
-    assert sum(shown.values()) == pytest.approx(1)
+    # Of those that vary: what was drawn at random may be the same in all twelve.
+    assert shown == pytest.approx(optuna.importance.get_param_importances(study, params=list(shown)))
+    assert len(shown) >= 8 and sum(shown.values()) == pytest.approx(1)
 
 
 def test_a_few_runs_have_no_importances(sweep_of, tmp_path):
