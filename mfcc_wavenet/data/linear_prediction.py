@@ -144,7 +144,8 @@ def _coefficients(mfcc, slopes, level, to_autocorrelation):
     coefficients = np.zeros((len(mfcc), lags - 1))
     decibels, autocorrelation, previous = np.empty(bins), np.empty(lags), np.empty(lags)
     for frame in range(len(mfcc)):
-        decibels[:] = level
+        for bin in range(bins):  # a loop: an array that is assigned to a slice takes seconds to compile
+            decibels[bin] = level[bin]
         for index in range(slopes.shape[0]):
             for bin in range(bins):
                 decibels[bin] += slopes[index, bin] * mfcc[frame, index]
@@ -160,7 +161,8 @@ def _coefficients(mfcc, slopes, level, to_autocorrelation):
             for index in range(known):
                 reflection -= a[index] * autocorrelation[known - index]
             reflection /= error
-            previous[:known] = a[:known]
+            for index in range(known):
+                previous[index] = a[index]
             for index in range(known):
                 a[index] -= reflection * previous[known - 1 - index]
             a[known] = reflection

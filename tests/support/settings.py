@@ -80,11 +80,17 @@ def _composed(overrides: tuple[str, ...]) -> dict:
 def _composed_options(overrides: tuple[str, ...], directory: Path) -> tuple[DictConfig, dict[str, str]]:
     """What they come to, and which there are. directory: of the experiments, which are others in some tests."""
     GlobalHydra.instance().clear()
-    experiments.register()
-    by_length.register()
+    _register(directory, tuple(experiments.names()))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", list(overrides), return_hydra_config=True)
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     with open_dict(config):
         del config["hydra"]
     return config, choices
+
+
+@functools.cache
+def _register(directory: Path, names: tuple[str, ...]) -> None:
+    """Once for each set of experiments: their files take as long to read as Hydra takes to compose a config."""
+    experiments.register()
+    by_length.register()

@@ -16,26 +16,30 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.generation.tasks.decode import Decode
 from mfcc_wavenet.models import checkpoint as checkpoints
 
-CHECKPOINTS = {
-    "units": autoencoder("wavenet.preemphasis=0.8"),
-    "others": autoencoder(seed=1),
-    "latents": autoencoder("bottleneck=ae", "bottleneck.channels=8"),
-    "frames": checkpoint(training=False),
-}
 LENGTHS = {"in/spoken.wav": 3210, "in/below/spoken.wav": 800}  # samples; the first are no whole hops
 WAVS = {name: SENTENCES[0][4000 : 4000 + length] for name, length in LENGTHS.items()}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def models() -> dict[str, checkpoints.Checkpoint]:
+    return {
+        "units": autoencoder("wavenet.preemphasis=0.8"),
+        "others": autoencoder(seed=1),
+        "latents": autoencoder("bottleneck=ae", "bottleneck.channels=8"),
+        "frames": checkpoint(training=False),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(models, tmp_path_factory):
     """Checkpoints, and a folder of two wavs, an .npy and an .npz of two."""
     path = tmp_path_factory.mktemp("units")
-    for name, one in CHECKPOINTS.items():
+    for name, one in models.items():
         checkpoints.save(path / f"{name}.pt", replace(one, temperature=1.0))
     (path / "in" / "below").mkdir(parents=True)
     for name, wav in WAVS.items():
         soundfile.write(path / name, wav, RATE)
-    mfcc = Inverter(CHECKPOINTS["units"]).features(SENTENCES[0][4000:7000], RATE)
+    mfcc = Inverter(models["units"]).features(SENTENCES[0][4000:7000], RATE)
     np.save(path / "in" / "one.npy", mfcc)
     np.savez(path / "in" / "two.npz", a=mfcc, b=mfcc[:, :3])
     return path
@@ -148,10 +152,10 @@ def test_latents_are_files_where_there_is_no_codebook(type_in):
     type_in.refused("mode=encode checkpoint=latents.pt input=in/spoken.wav output=latents.txt", *words)
 
 
-def test_units_of_another_codebook_are_refused(type_in):
+def test_units_of_another_codebook_are_refused(type_in, models):
     """Both are named; units that name none are decoded, whosever they are."""
     type_in("mode=encode checkpoint=units.pt input=in/spoken.wav output=ours.npz")
-    ours, theirs = (Inverter(CHECKPOINTS[name]).generator.encoder.digest[:12] for name in ("units", "others"))
+    ours, theirs = (Inverter(models[name]).generator.encoder.digest[:12] for name in ("units", "others"))
     line = "mode=decode checkpoint=others.pt input=ours.npz output=never.wav"
     type_in.refused(line, f"ours.npz: its units are of the codebook {ours}, and that of this checkpoint is {theirs}")
     assert not (type_in.folder / "never.wav").exists()
@@ -173,9 +177,9 @@ WRONG = {
 }
 
 
-def test_units_that_the_model_cannot_have_are_refused(folder):
+def test_units_that_the_model_cannot_have_are_refused(folder, models):
     """Before anything is made, in a sentence that names the file."""
-    decode = Decode(CHECKPOINTS["units"], compose_command("mode=decode"))
+    decode = Decode(models["units"], compose_command("mode=decode"))
     for words, content in WRONG.items():
         np.savez(folder / "wrong.npz", **content)
         with pytest.raises(UserError) as refusal:
