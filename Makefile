@@ -10,9 +10,10 @@ baseline: .venv/ready
 evaluate: .venv/ready
 	$(RUN) run.py experiment=baseline mode=evaluate
 
-# Files go to the two processes in their order: by their number of tests, long ones would come last, to one of them alone.
+# Three processes on two cores, since tests wait for the programs that they start. Files go to them in their order: by
+# their number of tests, long ones would come last, to one process alone.
 test: .venv/ready
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone' --ignore=tests/test_docs.py
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not alone' --ignore=tests/test_docs.py
 	$(RUN) -m pytest -m alone $$(grep -rlF 'mark.alone' tests --include='test_*.py')
 
 pages: .venv/ready
