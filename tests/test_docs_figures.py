@@ -125,6 +125,42 @@ def test_the_page_on_generation_tells_what_was_measured():
     assert f"arrived: {latency} for the baseline, {latency * 10} ms" in " ".join(text.split())
 
 
+def test_the_page_on_training_speed_tells_what_was_measured():
+    """Each row of its tables, and the fitted line, from training.json."""
+    text = (ROOT / "docs" / "training_speed.md").read_text()
+    found = json.loads((ROOT / "docs" / "training.json").read_text())
+    rows = [
+        (
+            row["network"], row["threads"], window_of(row), row["way"], f"{row['samples_per_second']:,}",
+            f"{row['bound']:,}", f"{row['fraction']:.2f}", f"{row['fraction_of_library']:.2f}",
+        )
+        for row in found["rows"]
+    ]  # fmt: skip
+    rows += [
+        (row["network"], row["threads"], f"{row['milliseconds']:,.0f}", *(f"{p:.1f}" for p in row["percent"].values()))
+        for row in found["profile"]
+    ]
+    rows += [
+        (
+            row["width"], row["layers"], f"{row['frame_channels']:,}", window_of(row), f"{row['milliseconds']:.1f}",
+            f"{row['fitted_milliseconds']:.1f}", f"{row['samples_per_second']:,}",
+        )
+        for row in found["sizes"]
+    ]  # fmt: skip
+    for row in rows:
+        assert f"| {' | '.join(map(str, row))} |" in text, row
+    fit, worst = found["fit"], max(abs(row["error"]) for row in found["sizes"])
+    assert (
+        f"seconds per step = {fit['constant']} + operations / {fit['operations_per_second'] / 1e9:.1f}e9"
+        f" + weights * {fit['seconds_per_weight'] * 1e9:.2f}e-9\n\n"
+        f"with R^2 = {fit['r2']:.2f}, off by at most {100 * worst:.0f} %"
+    ) in text
+
+
+def window_of(row: dict) -> str:
+    return f"{row['window']:,} x {row['batch_size']}"
+
+
 def test_the_page_on_steps_to_zero_tells_what_the_sweep_measured():
     """A row for each length of audio, a cell for each width."""
     found = json.loads((ROOT / "docs" / "scaling.json").read_text())["rows"]
