@@ -27,7 +27,7 @@ import pytest
 
 gc.set_threshold(50_000, 20, 20)  # with all that tests import, going through it takes a twentieth of their time
 
-# Fixtures import what takes seconds: of `pytest -n 2`, the process that runs no test does without.
+# Fixtures import what takes seconds: of `pytest -n 3`, the process that runs no test does without.
 
 hypothesis.settings.register_profile("shared", deadline=None)  # an example that waits for a processor is no failure
 hypothesis.settings.load_profile("shared")
