@@ -216,7 +216,7 @@ def test_hydra_shows_what_would_be_run(type_in, tmp_path):
     """--cfg job prints the composed configuration, as YAML, and does nothing else."""
     done = type_in("--cfg job experiment=baseline window.samples=123")
     config = yaml.safe_load(done.out)
-    assert done.code == 0 and config["window"] == {"samples": 123, "batch_size": 2}
+    assert done.code == 0 and config["window"] == {"samples": 123, "batch_size": 3}
     assert config["data"]["seconds"] == 3.335 and os.listdir(tmp_path) == []
 
 
