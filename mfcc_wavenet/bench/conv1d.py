@@ -105,7 +105,7 @@ def conv1d_steps(
     """A function that makes one step of training, with the optimizer of the settings, and returns its loss in nats.
 
     The windows are of the same corpus, as many and as long as the settings say. precision, compiled: as those of
-    training.network_pass, for the same on a GPU.
+    training.computing.network_pass, for the same on a GPU.
     """
     network = Conv1dWaveNet(settings, len(set(windows.corpus.speakers))).to(device)
     optimizer = make_optimizer(settings.optim, {"network": list(network.parameters())})

@@ -12,7 +12,7 @@ from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import GROUPS, parse
 from mfcc_wavenet.config.settings import Settings, WindowSettings
 from mfcc_wavenet.config.size import training_bytes
-from mfcc_wavenet.training.network_pass import device_memory, pick_precision
+from mfcc_wavenet.training.computing.network_pass import device_memory, pick_precision
 
 CONF = Path(__file__).parents[2] / "conf"
 MEASURED = ("baseline_adam", "baseline_adam_x2", "a39d")  # unless others are asked for

@@ -34,6 +34,13 @@ from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.summary import table
 from mfcc_wavenet.runs.tracker import Tracker
 from mfcc_wavenet.training import cost, distributed, optimizer, passes, state
+from mfcc_wavenet.training.computing.network_pass import (
+    device_memory,
+    make_network_pass,
+    pick_compile,
+    pick_device,
+    pick_precision,
+)
 from mfcc_wavenet.training.loader import (
     load_batches,
     loader_deaths_as_user_errors,
@@ -41,13 +48,6 @@ from mfcc_wavenet.training.loader import (
     without_signals_of_children,
 )
 from mfcc_wavenet.training.metrics import Metrics, latent_gradients
-from mfcc_wavenet.training.network_pass import (
-    device_memory,
-    make_network_pass,
-    pick_compile,
-    pick_device,
-    pick_precision,
-)
 from mfcc_wavenet.training.report import NoReport, Report
 from mfcc_wavenet.training.schedule import every, learning_rate, note_decayed
 

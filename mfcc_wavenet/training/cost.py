@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mfcc_wavenet.config.size import count_weights, training_bytes
-from mfcc_wavenet.training.network_pass import device_memory
+from mfcc_wavenet.training.computing.network_pass import device_memory
 from mfcc_wavenet.training.report import Report
 
 if TYPE_CHECKING:

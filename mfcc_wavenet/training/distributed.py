@@ -29,7 +29,7 @@ from mfcc_wavenet.data.windows import Windows
 from mfcc_wavenet.evaluation.sharing import Alone
 from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.runs.rendezvous import Place, meet
-from mfcc_wavenet.training.network_pass import NetworkPass
+from mfcc_wavenet.training.computing.network_pass import NetworkPass
 
 T = TypeVar("T")
 

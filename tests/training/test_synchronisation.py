@@ -11,8 +11,8 @@ from support.waiting import Waiting, waits
 
 from mfcc_wavenet.data.batch import Position
 from mfcc_wavenet.training.chassis import Chassis
+from mfcc_wavenet.training.computing.network_pass import has_bfloat16
 from mfcc_wavenet.training.loader import load_batches, on_device
-from mfcc_wavenet.training.network_pass import has_bfloat16
 
 CPU = torch.device("cpu")
 FLOAT32, BFLOAT16 = "train.precision=float32", "train.precision=bfloat16"

@@ -15,7 +15,7 @@ from mfcc_wavenet.evaluation.teacher_forced import teacher_forced
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.modes import with_settings
 from mfcc_wavenet.training.chassis import Chassis
-from mfcc_wavenet.training.network_pass import has_bfloat16, pick_compile, pick_precision
+from mfcc_wavenet.training.computing.network_pass import has_bfloat16, pick_compile, pick_precision
 
 CPU = torch.device("cpu")
 COMPILE, SEVEN = "train.compile=true", "train.steps=7"
@@ -151,7 +151,7 @@ def test_a_cpu_without_bfloat16_is_refused_it():
     """oneDNN is told to use what a processor of 2013 has; it reads that when it is loaded."""
     program = (
         "import torch; from mfcc_wavenet.config.errors import UserError\n"
-        "from mfcc_wavenet.training.network_pass import pick_precision\n"
+        "from mfcc_wavenet.training.computing.network_pass import pick_precision\n"
         "try: pick_precision('bfloat16', torch.device('cpu'))\n"
         "except UserError as error: print(error)"
     )
