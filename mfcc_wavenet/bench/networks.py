@@ -11,7 +11,7 @@ from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.geometry import Geometry
 from mfcc_wavenet.config.parse import GROUPS, parse
 from mfcc_wavenet.config.settings import Settings, WindowSettings
-from mfcc_wavenet.config.size import training_bytes
+from mfcc_wavenet.config.size import gate_matrix, training_bytes
 from mfcc_wavenet.training.computing.network_pass import device_memory, pick_precision
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -119,18 +119,11 @@ def matrix_weights(settings: Settings) -> int:
     Neither the embedding, which is looked up, nor biases, nor the upsampling, most of which is done once per frame.
     """
     wavenet = settings.wavenet
-    layers, columns, rows = gate_product(settings)
+    layers, (rows, columns) = wavenet.blocks * wavenet.layers_per_block, gate_matrix(settings)
     residuals = (layers - 1) * wavenet.gate_channels * wavenet.residual_channels
     skip = layers * wavenet.gate_channels * wavenet.skip_channels
     head = (wavenet.skip_channels + wavenet.quantization_channels) * wavenet.post_channels
     return layers * columns * rows + residuals + skip + head
-
-
-def gate_product(settings: Settings) -> tuple[int, int, int]:
-    """The product with most weights: layers that have it, columns of its matrix (taps and conditioning), and rows."""
-    wavenet = settings.wavenet
-    columns = wavenet.kernel_size * wavenet.residual_channels + wavenet.speaker_channels + settings.upsampling.channels
-    return wavenet.blocks * wavenet.layers_per_block, columns, 2 * wavenet.gate_channels
 
 
 def _on_a_gpu(settings: Settings) -> list[WindowSettings]:

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from mfcc_wavenet.bench.conv1d import conv1d_steps
 from mfcc_wavenet.bench.measure import ROUNDS, interleaved, multiplication_rate
-from mfcc_wavenet.bench.networks import Case, cases, gate_product
+from mfcc_wavenet.bench.networks import Case, cases
+from mfcc_wavenet.config.size import gate_matrix
 from mfcc_wavenet.data.batch import Batch, Position
 from mfcc_wavenet.generation.cpu.gemm import MAX_TILE_VECTORS
 from mfcc_wavenet.training.chassis import Chassis
@@ -129,7 +130,7 @@ def library_products(
     case: Case, device: torch.device, precision: torch.dtype, duration: float
 ) -> list[Callable[[], float]]:
     """Operations per second in the product of a gated layer for all samples of a step: one measure per way of torch."""
-    _, columns, rows = gate_product(case.settings)
+    rows, columns = gate_matrix(case.settings)
     x = torch.randn(case.samples, columns, device=device, dtype=precision)
     weight = torch.randn(rows, columns, device=device, dtype=precision)
     products = [partial(functional.linear, x, weight)]

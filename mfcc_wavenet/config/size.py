@@ -22,13 +22,20 @@ def count_weights(settings: Settings, speakers: int) -> int:
     widths = [widths[-1]] + [upsampling.channels] * len(upsampling.strides)
     stages = sum((width * size + 1) * upsampling.channels for width, size in zip(widths, upsampling.kernel_sizes))
     layers, residual, gate = wavenet.blocks * wavenet.layers_per_block, wavenet.residual_channels, wavenet.gate_channels
-    inputs = wavenet.kernel_size * residual + upsampling.channels + wavenet.speaker_channels
-    layer_weights = layers * (inputs + 1) * 2 * gate + (layers - 1) * (gate + 1) * residual
+    rows, columns = gate_matrix(settings)
+    layer_weights = layers * rows * (columns + 1) + (layers - 1) * (gate + 1) * residual
     codes, skip, post = wavenet.quantization_channels, wavenet.skip_channels, wavenet.post_channels
     logits = codes * (2 if wavenet.classes == "both" else 1)
     head = (layers * gate + 1) * skip + (skip + 1) * post + (post + 1) * logits
     embeddings = codes * residual * (1 if wavenet.prediction == "none" else 2) + speakers * wavenet.speaker_channels
     return _encoder_weights(settings) + frame_layers + stages + embeddings + layer_weights + head
+
+
+def gate_matrix(settings: Settings) -> tuple[int, int]:
+    """Rows and columns, which are taps and conditioning, of the matrix of a gated layer: most weights are in these."""
+    wavenet = settings.wavenet
+    inputs = wavenet.kernel_size * wavenet.residual_channels + settings.upsampling.channels + wavenet.speaker_channels
+    return 2 * wavenet.gate_channels, inputs
 
 
 def _latent_channels(settings: Settings) -> int:

@@ -8,6 +8,7 @@ MAX_PROCESSES = 1024  # and threads
 OPTIMIZERS = ("adam", "adamw", "muon")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 PRECISIONS = ("float32", "bfloat16")  # of training
+PRODUCTS = ("blas", "onednn")  # of training on a CPU
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class TrainSettings:
     device: str  # "auto", "cpu", "cuda", ...
     precision: str | None  # one of PRECISIONS; null: bfloat16 on a GPU that has it, float32 elsewhere
     compile: bool | None  # by torch.compile; null: on a GPU, where a compiler is found
+    products: str | None  # of matrices in a step on a CPU, one of PRODUCTS; null: the one measured to be faster
     max_bad_steps: int  # non-finite steps in a row that are skipped before training ends with an error
 
     def __post_init__(self):
@@ -102,3 +104,5 @@ class TrainSettings:
                 )
         if self.precision is not None:
             one_of(PRECISIONS, "train", "precision", self.precision)
+        if self.products is not None:
+            one_of(PRODUCTS, "train", "products", self.products)

@@ -26,7 +26,7 @@ from mfcc_wavenet.models.base import Model
 from mfcc_wavenet.models.build import build_model
 
 MARK = "mfcc_wavenet checkpoint"
-FORMAT = 6  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
+FORMAT = 7  # raise it when the layout or the meaning of what is in a file changes, and add an upgrade
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,13 @@ def _from_5_to_6(content: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5, 5: _from_5_to_6}  # by the older format
+def _from_6_to_7(content: dict[str, Any]) -> None:
+    """A new setting, of how the machine computes: its choice."""
+    content["settings"]["train"] |= {"products": None}
+
+
+# By the older format.
+UPGRADES = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4, 4: _from_4_to_5, 5: _from_5_to_6, 6: _from_6_to_7}
 
 
 def load_weights(model: Model, weights: dict[str, torch.Tensor]) -> None:

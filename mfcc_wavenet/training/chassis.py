@@ -40,6 +40,7 @@ from mfcc_wavenet.training.computing.network_pass import (
     pick_compile,
     pick_device,
     pick_precision,
+    pick_products,
 )
 from mfcc_wavenet.training.loader import (
     load_batches,
@@ -85,6 +86,7 @@ class Chassis:
         self.compiled = pick_compile(settings.train.compile, self.device)
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
+        self.products = pick_products(settings, self.device, self.precision, self.compiled, ranks.size, ranks.of_first)
         torch.manual_seed(settings.train.seed)
         corpus = ranks.open_corpus(lambda: prepare(settings.data, settings.features, *settings.wavenet.coding))
         self.speakers = checkpoint.speakers if checkpoint else tuple(corpus.speaker_samples)
@@ -101,7 +103,7 @@ class Chassis:
         self.valid = passes.windows_to_validate_on(self, parts)
         self.model = build_model(settings, self.geometry, len(self.speakers)).to(self.device)
         self.averaged = deepcopy(self.model).requires_grad_(False) if settings.optim.ema_decay else None
-        network_pass = make_network_pass(self.model, self.precision, self.compiled, self.device)
+        network_pass = make_network_pass(self.model, self.precision, self.compiled, self.device, self.products)
         self.network_pass = ranks.parallel(self.model, network_pass)
         ranks.scatter_random()
         self.optimizer = optimizer.make_optimizer(settings.optim, self.model.parameter_groups())

@@ -21,6 +21,7 @@ NEW_IN_6 = {
     "encoder": (),
     "bottleneck": (),
 }  # (): all of the group
+NEW_IN_7 = {"train": ("products",)}
 
 
 def without(content: dict, settings: dict[str, tuple[str, ...]]) -> None:
@@ -73,7 +74,7 @@ def test_a_training_checkpoint_of_format_1_resumes(tmp_path):
 def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
     """It knew no centred frames, and two kinds of classes."""
     changes = ("wavenet.prediction=lpc", f"wavenet.classes={classes}", "upsampling.frame_whitening=true")
-    settings = compose_settings(*SMALL, *changes)
+    settings = compose_settings(*SMALL, "train.products=null", *changes)
     weights = built(settings).state_dict()
     mean = weights["upsampling.frame_mean"] + 1
     state = {"weights": dict(weights)}
@@ -82,6 +83,7 @@ def test_a_checkpoint_of_format_3_loads(tmp_path, was, classes):
     del content["settings"]["wavenet"]["classes"]
     without(content, NEW_IN_5)
     without(content, NEW_IN_6)
+    without(content, NEW_IN_7)
     content["settings"]["wavenet"]["difference_target"] = was
     for held in (content["weights"], content["training"]["weights"]):
         del held["upsampling.frame_mean"]
@@ -105,6 +107,7 @@ def test_a_checkpoint_of_format_4_loads(tmp_path):
             content["training"]["corpus"] = "abc"
         without(content, NEW_IN_5)
         without(content, NEW_IN_6)
+        without(content, NEW_IN_7)
         torch.save(content, path)
         loaded = load(path)
         assert loaded.settings == checkpoint().settings and loaded.corpus == ("abc" if training else None)
@@ -117,6 +120,17 @@ def test_a_checkpoint_of_format_5_loads(tmp_path):
     save(path, checkpoint())
     content = content_of(path) | {"format": f"{MARK} 5"}
     without(content, NEW_IN_6)
+    without(content, NEW_IN_7)
+    torch.save(content, path)
+    assert load(path).settings == checkpoint().settings
+
+
+def test_a_checkpoint_of_format_6_loads(tmp_path):
+    """It did not know by which library its products were."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, checkpoint())
+    content = content_of(path) | {"format": f"{MARK} 6"}
+    without(content, NEW_IN_7)
     torch.save(content, path)
     assert load(path).settings == checkpoint().settings
 

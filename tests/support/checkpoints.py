@@ -17,7 +17,7 @@ from mfcc_wavenet.models.checkpoint import Checkpoint, load
 from support.settings import SMALL, compose_settings
 from support.sounds import SENTENCES
 
-SETTINGS = compose_settings(*SMALL)
+SETTINGS = compose_settings(*SMALL, "train.products=null")  # as what is read of an older format
 
 
 def checkpoint(seed: int = 0, training: bool = True) -> Checkpoint:

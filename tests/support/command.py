@@ -18,7 +18,7 @@ import run as command_line
 from support.settings import SMALL
 
 # On stderr of a command that works, too.
-USUAL = r"step/s|s/step|^\d+ speakers?, |^Cost: |^Speed: |^Measuring |^Split by "
+USUAL = r"step/s|s/step|^\d+ speakers?, |^Cost: |^Speed: |^Products: |^Measuring |^Split by "
 QUICK = " ".join([*SMALL, "train.steps=4", "train.sample_utterances=0", "runs=runs", "data.prepared=prepared"])
 
 

@@ -33,6 +33,7 @@ SMALL = (
     "wavenet.layers_per_block=3",
     "window.samples=200",
     "train.log_interval=5",
+    "train.products=blas",
     "tracking.mode=disabled",
 )
 

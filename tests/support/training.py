@@ -43,7 +43,8 @@ def trained_to_zero(folder: Path, *overrides: str) -> tuple[Chassis, dict]:
             "upsampling.frame_channels=[64]", "upsampling.channels=16", "wavenet.residual_channels=48",
             "wavenet.gate_channels=48", "wavenet.layers_per_block=4", "window.samples=200", "optim=adam",
             "optim.learning_rate=0.005", "train.steps=300", "optim.decay_steps=300", "train.evaluate_interval=50",
-            "train.checkpoint_interval=0", "train.sample_interval=0", "train.sample_utterances=0", *overrides,
+            "train.checkpoint_interval=0", "train.sample_interval=0", "train.sample_utterances=0",
+            "train.products=blas", *overrides,
         ),
         folder,
     )  # fmt: skip

@@ -1,1 +1,1 @@
-"""How a step computes: on which device, in which precision, compiled or not."""
+"""How a step computes: on which device, in which precision, compiled or not, and by which library."""

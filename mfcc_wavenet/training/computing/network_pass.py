@@ -1,9 +1,11 @@
-"""How a training step computes: on which device, in which precision, and whether torch.compile makes the network.
+"""How a training step computes: on which device, in which precision, whether torch.compile makes the network, and which
+library its products.
 
 Weights, gradients, moments, loss and metrics are float32 (sums of metrics float64) whatever the precision. bfloat16 is
 that of autocast: matrix products take and give it, and what is between them follows.
 """
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,9 +14,11 @@ from dataclasses import replace
 import torch
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.size import memory_bytes
+from mfcc_wavenet.config.settings import Settings
+from mfcc_wavenet.config.size import gate_matrix, memory_bytes, windows_at_once
 from mfcc_wavenet.data.batch import Batch
 from mfcc_wavenet.models.base import Model, Predictions
+from mfcc_wavenet.training.computing import products
 
 NetworkPass = Callable[[Batch], Predictions]
 
@@ -86,7 +90,35 @@ def pick_compile(setting: bool | None, device: torch.device) -> bool:
     )
 
 
-def make_network_pass(model: Model, precision: torch.dtype, compiled: bool, device: torch.device) -> NetworkPass:
+def pick_products(
+    settings: Settings,
+    device: torch.device,
+    precision: torch.dtype,
+    compiled: bool,
+    processes: int = 1,
+    of_first: Callable[[Callable[[], str]], str] = lambda measure: measure(),
+) -> str:
+    """blas or onednn; where the settings do not say, the one that is faster for the product with most operations.
+
+    processes: that share a step; of_first: what the first of them measures, for all.
+
+    UserError where they ask for oneDNN and torch, or this step, has none.
+    """
+    setting = settings.train.products
+    if device.type != "cpu" or precision != torch.float32 or compiled or not products.is_available():
+        if setting == "onednn":
+            raise UserError(
+                "train.products=onednn: it is for float32 on a CPU without torch.compile, and a torch with oneDNN; "
+                "train.products=null does without."
+            )
+        return "blas"
+    samples = settings.window.samples * windows_at_once(settings, processes)
+    return setting or of_first(lambda: products.faster(samples, *gate_matrix(settings)))
+
+
+def make_network_pass(
+    model: Model, precision: torch.dtype, compiled: bool, device: torch.device, by: str = "blas"
+) -> NetworkPass:
     """What a step calls instead of model.run: the same predictions, with logits in float32.
 
     The model itself, and so the names of its weights, stay as they are. Compiled, it takes batches of one shape, whose
@@ -97,7 +129,8 @@ def make_network_pass(model: Model, precision: torch.dtype, compiled: bool, devi
     run = torch.compile(model.run, dynamic=False, options={"deterministic": True}) if compiled else model.run
 
     def network_pass(batch: Batch) -> Predictions:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        of_products = products.ByOneDnn() if by == "onednn" else contextlib.nullcontext()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16), of_products:
             predictions = run(batch)
         return replace(predictions, pred=predictions.pred.float())
 
