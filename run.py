@@ -25,7 +25,7 @@ from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import MODES, WEIGHTS, Command
 from mfcc_wavenet.config.command_line import quoted, refuse_unused, sentence
 from mfcc_wavenet.config.errors import CTRL_C, USER_ERROR, Interrupted, UserError, exit_codes
-from mfcc_wavenet.config.files import BEST, CHECKPOINT, checkpoint_file, slug
+from mfcc_wavenet.config.files import BEST, CHECKPOINT, checkpoint_file, expanded, slug
 from mfcc_wavenet.config.parse import GROUPS, near, parse, parse_group, plain
 from mfcc_wavenet.config.settings import Settings, TrackingSettings
 from mfcc_wavenet.data import by_length
@@ -51,14 +51,6 @@ def run(composed: DictConfig) -> None:
     experiment = choices["experiment"]
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     overridden = [override.key_or_group for override in overrides]
-    fetched = (command.checkpoint or "").startswith(artifacts.PREFIX)
-    path = checkpoint_path(command.checkpoint, Path(command.runs)) if command.checkpoint else None
-    label = experiment or (label_of(path.resolve()) if path else None)
-    origin = f"from-{label}" if path else experiment or "default"
-    folder = Path(command.runs) / (command.name or run_name(origin, overrides))
-    if command.name:  # on the command line, which counts more than W&B's variable
-        os.environ.pop("WANDB_NAME", None)
-
     if command.mode not in MODES:
         raise UserError(f"mode={command.mode} is not a mode; {near(command.mode, list(MODES))}")
     refuse_unused(command.mode, overridden)
@@ -66,9 +58,19 @@ def run(composed: DictConfig) -> None:
         refuse_several(command.mode)
     if command.mode == "download":
         return modes.download(parse(config).data)
+
+    runs = expanded(command.runs)
+    fetched = (command.checkpoint or "").startswith(artifacts.PREFIX)
+    path = checkpoint_path(command.checkpoint, runs) if command.checkpoint else None
+    label = experiment or (label_of(path.resolve()) if path else None)
+    origin = f"from-{label}" if path else experiment or "default"
+    folder = runs / (command.name or run_name(origin, overrides))
+    if command.name:  # on the command line, which counts more than W&B's variable
+        os.environ.pop("WANDB_NAME", None)
     if command.mode == "pin":
         folder = path.parent if path else folder
-        directory = Path(command.output) if command.output else experiments.EXPERIMENTS / (experiment or folder.name)
+        directory = experiments.EXPERIMENTS / (experiment or folder.name)
+        directory = expanded(command.output) if command.output else directory
         if command.weights not in WEIGHTS:
             raise UserError(f"weights={command.weights} is not a type; there are {', '.join(WEIGHTS)}.")
         name = BEST if path and path.name == BEST else CHECKPOINT
@@ -81,7 +83,7 @@ def run(composed: DictConfig) -> None:
         raise UserError(f"mode={command.mode} needs checkpoint=PATH or an experiment: {near('', experiments.names())}")
     path = path or experiments.pinned_checkpoint(experiment)
     checkpoint = checkpoints.load(path)
-    settings = merge(plain(checkpoint.settings), config, overridden)
+    settings = merge(plain(checkpoint.settings), composed, overridden)
     if command.mode == "train":
         of_the_run = (checkpoint.training or {}).get("choices") or dict.fromkeys(choices)
         choices = of_the_run | {group: choices[group] for group in overridden if group in choices}
@@ -91,7 +93,7 @@ def run(composed: DictConfig) -> None:
         return modes.train(settings, folder, choices, command.restart, modes.as_another_run(checkpoint))
     if command.mode in files.TASKS:
         return files.convert(path, modes.with_settings(checkpoint, settings), command)
-    output = Path(command.output or Path(command.runs) / f"{label}.evaluation.json")
+    output = expanded(command.output or runs / f"{label}.evaluation.json")
     tracked = any(key.partition(".")[0] == "tracking" for key in overridden)
     modes.evaluate(path, checkpoint, settings, label, output, command, tracked)
 
@@ -100,10 +102,10 @@ def checkpoint_path(given: str, runs: Path) -> Path:
     """The file, or the one in a run's folder, or the one in an artifact, which is downloaded below runs/wandb."""
     if given.startswith(artifacts.PREFIX):
         return artifacts.fetch(given, runs / "wandb")
-    path = Path(given).expanduser()
+    path = checkpoint_file(given)
     if not path.exists() and (runs / given).is_dir():
         raise UserError(f"There is no checkpoint {given}; did you mean checkpoint={runs / given}?")
-    return checkpoint_file(path)
+    return path
 
 
 def label_of(path: Path) -> str:
@@ -111,12 +113,21 @@ def label_of(path: Path) -> str:
     return f"{path.parent.name}-{path.stem}" if path.name == BEST else path.parent.name
 
 
-def merge(base: dict, config: dict, overridden: list[str]) -> Settings:
-    """The checkpoint's settings, with what the command line names taken from there."""
-    for key in overridden:
-        group, _, name = key.partition(".")
-        if group in base:
-            base[group] |= {name: config[group][name]} if name else config[group]
+def merge(base: dict, composed: DictConfig, overridden: list[str]) -> Settings:
+    """The checkpoint's settings, with what the command line names taken from there.
+
+    What it names may be reckoned from other settings (${...}), and then is from those of the checkpoint.
+    """
+    named = OmegaConf.to_container(composed, resolve=False)
+    places = [(group, name) for group, _, name in (key.partition(".") for key in overridden) if group in base]
+    merged = named | base
+    for group, name in places:
+        merged[group] = merged[group] | ({name: named[group][name]} if name else named[group])
+    merged = OmegaConf.create(merged)
+    for group, name in places:
+        for key in [name] if name else named[group]:
+            value = "???" if OmegaConf.is_missing(merged[group], key) else merged[group][key]
+            base[group][key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return parse(base)
 
 

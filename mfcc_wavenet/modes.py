@@ -43,7 +43,7 @@ from mfcc_wavenet.training.distributed import joined
 
 # May differ between the parts of a run: they change nothing of what is trained, but for rounding.
 OF_THE_MACHINE = ("tracking", "data.prepared", "data.workers", "train.workers", "train.threads", "train.device")
-OF_THE_MACHINE += ("train.compile", "train.accumulation")
+OF_THE_MACHINE += ("train.compile", "train.products", "train.accumulation")
 
 
 def train(

@@ -11,15 +11,17 @@ from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, service
 
 NAME = "mfcc_wavenet"
 RECENT_RUNS = 20  # the sounds and pictures of which get panels
+UPDATED = ("encoder", "bottleneck", "upsampling", "speaker", "embedding", "prediction", "layers", "head")
 CURVES = {
     "Progress": ["train/error", "train/loss", "valid/nats", "valid/error", "eval/wrong", "eval/error", "score"],
     "Predictions": ["train/bits_per_sample", "train/avg_prob_target", "train/avg_max", "train/peak_dist"],
     "Gradients": ["train/grad_norm", "train/mfcc_grad_mean", "train/mfcc_grad_sd", "train/learning_rate"],
-    "Updates": [f"train/update_ratio_{group}" for group in ("upsampling", "speaker", "embedding", "layers", "head")],
+    "Updates": [f"train/update_ratio_{group}" for group in UPDATED],
     "Latents": [
         "train/perplexity",
         "train/codes_used",
         "train/commitment",
+        "train/codebook_loss",
         "train/kl_bits",
         "train/penalty",
         "train/latent_norm",

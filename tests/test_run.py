@@ -65,11 +65,14 @@ def begun(tmp_path, monkeypatch) -> Path:
         ("data=vctk data.root=nowhere", ["no folder nowhere/VCTK-Corpus-0.92", "VCTK-Corpus-0.92.zip from https://"]),
         ("mode=download", ["mode=download is for known corpora: data=librispeech or"]),
         ("mode=download data=vctk data.root=x checkpoint=y", ["checkpoint=... is for mode=train", "mode=download"]),
+        ("mode=download data=vctk data.root=x checkpoint=wandb:a/b/c:v0", ["checkpoint=... is for mode=train"]),
         ("data.root=nowhere", ["data.root=nowhere: there is no such file or folder"]),
         ("experiment=baseline checkpoint=x.pt", ["experiment and checkpoint", "only one"]),
         ("mode=evaluate", ["mode=evaluate needs checkpoint=PATH or an experiment", "baseline"]),
         ("mode=generate", ["mode=generate needs checkpoint=PATH or an experiment"]),
         ("mode=evaluate checkpoint=x.pt", ["There is no checkpoint x.pt"]),
+        ("mode=evaluate checkpoint=~nobody99/x.pt", ["There is no checkpoint ~nobody99/x.pt"]),
+        (f"mode=evaluate checkpoint={300 * 'x'}", ["it must be the path of a file or of a run's folder"]),
         ("mode=evaluate experiment=a39d data.root=x", ["'a39d' has no pinned checkpoint yet"]),
         ("mode=pin name=nothing", ["nothing holds no finished run"]),
         ("name=x runs=file/runs", ["could not be written (Not a directory)"]),
@@ -137,10 +140,24 @@ def test_another_setting_continues_in_another_folder(type_in, begun, tmp_path):
     assert (checkpoint.settings.window.samples, checkpoint.settings.wavenet.residual_channels) == (100, 8)
 
 
+def test_what_is_reckoned_from_other_settings_is_from_those_of_the_checkpoint(type_in, begun, tmp_path):
+    """Here steps from windows of 200 samples, which are 500 without a checkpoint."""
+    assert type_in("checkpoint=runs/begun 'train.steps=${steps_for:1_200}' name=more").code == 0
+    assert checkpoints.load(tmp_path / "runs" / "more" / "checkpoint.pt").settings.train.steps == 6
+
+
+def test_a_run_that_begins_anew_leaves_no_sounds_of_the_one_before(type_in, begun):
+    of_before = [begun / name for name in ("old.generated.wav", "old.original.wav", "old.png", "results.json")]
+    for path in of_before:
+        path.write_text("{}")
+    assert type_in(f"{QUICK} name=begun restart=true").code == 0
+    assert [path.name for path in of_before if path.exists() and path.read_text() == "{}"] == []
+
+
 def test_one_name_is_one_run(type_in, begun):
     """The same name with another setting is refused by that setting; what does not change the training may differ."""
     type_in.refused(f"{QUICK} name=begun train.seed=3", "train.seed=0, not 3", "restart=true replaces it")
-    assert type_in(f"{QUICK} name=begun train.threads=2").code == 0
+    assert type_in(f"{QUICK} name=begun train.threads=2 train.products=null").code == 0
 
 
 def test_a_run_folder_with_a_pinned_checkpoint_is_not_resumed(type_in, begun):

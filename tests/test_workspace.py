@@ -5,8 +5,9 @@ import sys
 import warnings
 
 import pytest
+from support.checkpoints import built
 from support.metrics import METRICS, OF_LATENTS
-from support.settings import GROUPS, compose_settings
+from support.settings import GROUPS, OF_UNITS, SMALL, compose_settings
 from support.wandb_home import log_in
 from support.wandb_server import ENTITY, Run, Server
 
@@ -60,7 +61,14 @@ def test_the_saved_workspace_shows_what_runs_log(server, monkeypatch, capsys):
 def test_every_curve_is_a_metric_that_runs_log():
     """So that renaming a metric does not leave an empty panel."""
     trained = {metric for metrics in workspace.CURVES.values() for metric in metrics if metric.startswith("train/")}
-    assert trained - {"train/update_ratio_speaker"} <= {f"train/{name}" for name in METRICS | OF_LATENTS}
+    assert trained - {f"train/update_ratio_{group}" for group in workspace.UPDATED} <= {
+        f"train/{name}" for name in METRICS | OF_LATENTS
+    }
+
+
+@pytest.mark.parametrize("changes", [("wavenet.prediction=lpc", "wavenet.speaker_channels=2"), OF_UNITS])
+def test_every_rate_of_update_has_a_curve(changes):
+    assert built(compose_settings(*SMALL, *changes)).module_groups().keys() <= set(workspace.UPDATED)
 
 
 @pytest.mark.parametrize(

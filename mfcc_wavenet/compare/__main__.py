@@ -9,7 +9,7 @@ from typing import NoReturn
 from mfcc_wavenet.compare.page import page
 from mfcc_wavenet.compare.reader import Run, read
 from mfcc_wavenet.config.errors import UserError, exit_codes
-from mfcc_wavenet.config.files import write_text
+from mfcc_wavenet.config.files import expanded, write_text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,7 +63,7 @@ def _refuse_input(output: Path, given: Sequence[str], runs: Sequence[Run]) -> No
     """Refuses to replace what the page is made of."""
     if not os.path.exists(output):
         return
-    inputs = [Path(path).expanduser() for path in given]
+    inputs = [expanded(path) for path in given]
     is_given = any(path.exists() and path.samefile(output) for path in inputs)
     is_of_a_run = output.suffix != ".html" and any(
         output.resolve().parent == Path(run.source).resolve() for run in runs

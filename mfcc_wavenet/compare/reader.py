@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from mfcc_wavenet.config import experiments
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import CHECKPOINT, CLIPS, CLIPS_INDEX, HISTORY, ORIGINAL, RESULTS, read_json
+from mfcc_wavenet.config.files import CHECKPOINT, CLIPS, CLIPS_INDEX, HISTORY, ORIGINAL, RESULTS, expanded, read_json
 from mfcc_wavenet.config.parse import flat, plain
 from mfcc_wavenet.data.audio import read_audio
 from mfcc_wavenet.evaluation.free_running import corpus_windows, first_utterances
@@ -80,7 +80,7 @@ def read(paths: Iterable[str | Path], audio: bool = True, systems: Sequence[str]
 
 def _directories(given: str | Path) -> list[Path]:
     """The directories of all runs at that path, in the order of their names."""
-    path = Path(given).expanduser()
+    path = expanded(given)
     if not path.exists():
         if str(given) in experiments.names():
             return [experiments.pinned_checkpoint(str(given)).parent]

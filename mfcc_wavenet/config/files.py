@@ -35,6 +35,11 @@ MAX_STEM_BYTES = 200  # of a file's name without its end
 DIGEST_CHARACTERS = 8  # that tell two long names apart
 
 
+def expanded(path: str | Path) -> Path:
+    """With the home folder for ~, which a shell leaves within a word; where there is no such user, the name stays."""
+    return Path(os.path.expanduser(path))
+
+
 def slug(name: str) -> str:
     """The name of a file or folder: what a shell and W&B read as it stands, at most MAX_NAME_BYTES of it.
 
@@ -68,9 +73,9 @@ def checkpoint_file(given: Any) -> Path:
     It need not exist. Raises UserError for what is not a path.
     """
     try:
-        path = Path(given).expanduser()
+        path = expanded(given)
         return path / CHECKPOINT if path.is_dir() else path
-    except (TypeError, OSError, RuntimeError) as error:  # not a path; a name that is too long; no such user's home
+    except (TypeError, OSError) as error:  # not a path; a name that is too long
         raise UserError(f"checkpoint={given!r}: it must be the path of a file or of a run's folder.") from error
 
 

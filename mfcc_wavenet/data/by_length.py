@@ -5,7 +5,9 @@ Each is a power of the seconds that a run is trained on.
 
 import contextlib
 import io
+import os
 from collections.abc import Mapping
+from functools import cache
 
 import soundfile
 from omegaconf import OmegaConf
@@ -47,6 +49,7 @@ def _by_length(name: str, part: float = 1.0, *, _root_: Mapping) -> int | float:
     return values[name]
 
 
+@cache  # a configuration asks for some twenty values of one rule
 def seconds_of_audio(data: DataSettings) -> float:
     """As the headers of the files say, at most data.seconds; UserError where they say nothing."""
     with contextlib.redirect_stderr(io.StringIO()):  # preparation tells what was passed over, once
@@ -60,7 +63,7 @@ def seconds_of_audio(data: DataSettings) -> float:
 def _seconds(source: Source) -> float:
     """Zero for what cannot be read, which preparation leaves out and names."""
     try:
-        info = soundfile.info(source.path)
+        info = soundfile.info(os.fsencode(source.path))  # a name need not be text
     except (soundfile.SoundFileError, RuntimeError):
         return 0.0
     return info.frames % UNKNOWN / info.samplerate

@@ -1,6 +1,5 @@
 """data.root to audio files, who speaks in them, and what they are called."""
 
-import os
 import re
 import stat
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import files_below
+from mfcc_wavenet.config.files import expanded, files_below
 from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, regular_file
 from mfcc_wavenet.data.corpora.known import find_known
 from mfcc_wavenet.data.corpora.source import Source, few, first_duplicate, readable, utterance_id
@@ -47,7 +46,7 @@ def find_sources(
         return find_known(corpus, root[0], subsets)
     sources = []
     for name in root:
-        path = PACKAGE / name.removeprefix("package:") if name.startswith("package:") else _expanded(name)
+        path = PACKAGE / name.removeprefix("package:") if name.startswith("package:") else expanded(name)
         try:
             mode = path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -116,7 +115,7 @@ def _manifest(manifest: Path) -> list[Source]:
         speaker, tab, name = line.partition("\t")
         if not tab or not speaker.strip():
             raise UserError(f"{manifest}, line {number}: {line!r} is not 'speaker TAB path'.")
-        path = manifest.parent / _expanded(name.strip())
+        path = manifest.parent / expanded(name.strip())
         try:
             mode = path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -127,15 +126,6 @@ def _manifest(manifest: Path) -> list[Source]:
             raise UserError(f"{manifest}, line {number}: {path} is not a file.")
         sources.append(Source(path, readable(speaker.strip()), _written_id(name.strip())))
     return sources
-
-
-def _id(path: Path) -> str:
-    return readable(path.with_suffix("").as_posix())
-
-
-def _expanded(name: str) -> Path:
-    """With the home folder for ~; where there is no such user, the name stays."""
-    return Path(os.path.expanduser(name))
 
 
 def _reason(error: Exception) -> str:

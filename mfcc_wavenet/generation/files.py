@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import identities, owned, refuse_overwriting
+from mfcc_wavenet.config.files import expanded, identities, owned, refuse_overwriting
 from mfcc_wavenet.generation.inputs import find_inputs
 from mfcc_wavenet.generation.outputs import OutputFolder
 from mfcc_wavenet.generation.tasks.decode import Decode
@@ -31,12 +31,12 @@ def convert(path: Path, checkpoint: Checkpoint, command: Command) -> None:
     Raises UserError, after everything else is done, if an input failed.
     """
     task = TASKS[command.mode](checkpoint, command)
-    given = Path(command.output).expanduser() if command.output else None
+    given = expanded(command.output) if command.output else None
     folder = given or Path(task.folder)
     inputs = find_inputs(command.input, folder, task.reads, command.mode)
     if given and task.together(inputs, given):
         return
-    is_one_file = len(inputs) == 1 and Path(command.input).expanduser() == inputs[0]
+    is_one_file = len(inputs) == 1 and expanded(command.input) == inputs[0]
     if is_one_file and (task.is_one(inputs[0]) or (given and given.suffix.lower() in task.writes)):
         _convert_one(task, inputs[0], given or Path(task.single_output(inputs[0])))
         return

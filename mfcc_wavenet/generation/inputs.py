@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import files_below, identities, refuse_overwriting, slug
+from mfcc_wavenet.config.files import expanded, files_below, identities, refuse_overwriting, slug
 from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, read_audio
 from mfcc_wavenet.generation.arguments import Mfcc
 from mfcc_wavenet.generation.arrays import MFCC_SUFFIXES, read_arrays
@@ -60,7 +60,7 @@ def find_inputs(
     """
     if given is None:
         raise UserError(f"mode={mode} needs input=PATH: {kind.what}, or a folder or glob of them.")
-    path, suffixes = Path(given).expanduser(), kind.suffixes
+    path, suffixes = expanded(given), kind.suffixes
     try:
         if path.is_file():
             return [path]
@@ -71,7 +71,7 @@ def find_inputs(
         else:
             found = sorted(Path(name) for name in glob(str(path), recursive=True))
             inputs = [one for one in found if one.suffix.lower() in suffixes and one.is_file()]
-    except (OSError, ValueError, RuntimeError) as error:  # a null byte in the name; a ~ of nobody
+    except (OSError, ValueError) as error:  # a null byte in the name
         raise UserError(f"input={given} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
     if not inputs:
         what = f"the folder holds {kind.nothing}" if path.is_dir() else "there is no such file"
@@ -98,6 +98,12 @@ def read_utterances(source: Path, output: Path, inverter: Inverter) -> Iterator[
         audio = read_audio(source, features.sample_rate, features.hop_length)
         yield Utterance(source, output, inverter.features(audio, features.sample_rate), audio)
         return
+    names: dict[Path, str] = {}
     for name, mfcc in read_arrays(source).items():
         path = output.with_name(f"{output.stem}-{slug(name)}{output.suffix}") if name else output
+        if path in names:
+            raise UserError(
+                f"{source}: {names[path]!r} and {name!r} would both become {path.name}; rename one of them."
+            )
+        names[path] = name
         yield Utterance(source, path, mfcc)

@@ -109,6 +109,13 @@ def count_rows(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
+def forget_results(folder: Path) -> None:
+    """Removes what the end of a run has left in its folder: results, sounds and pictures, before it trains again."""
+    for pattern in (RESULTS, "*.original.wav", "*.generated.wav", "*.png"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
 def forget_rows_after(path: Path, step: int, count: int | None) -> None:
     """A run that was killed resumes from its checkpoint, and logs what came after that again.
 

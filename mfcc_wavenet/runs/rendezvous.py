@@ -69,7 +69,10 @@ def meet(place: Place, seconds: float = MEETING_SECONDS) -> dist.Store:
     except RuntimeError as error:  # what torch raises about networks and stores
         if place.rank == 0 and "EADDRINUSE" in str(error):
             raise UserError(f"{address} is in use by another program; another MASTER_PORT works.") from error
-        raise UserError(f"{place} did not reach the others at {address} within {seconds:g} s.".capitalize()) from error
+        who = str(place)
+        raise UserError(
+            f"{who[:1].upper()}{who[1:]} did not reach the others at {address} within {seconds:g} s."
+        ) from error
     store = dist.PrefixStore(f"meeting {next(_meetings)}", store)
     names = [f"here {rank}" for rank in range(place.size)]
     try:

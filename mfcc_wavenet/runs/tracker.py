@@ -26,6 +26,7 @@ from PIL import Image
 from wandb.errors import UsageError
 
 from mfcc_wavenet.config.errors import Interrupted, UserError
+from mfcc_wavenet.config.files import expanded
 from mfcc_wavenet.config.settings import TrackingSettings
 from mfcc_wavenet.runs import artifacts, hosted_sweep, plots
 
@@ -322,7 +323,7 @@ def _close() -> None:
 def _writable(folder: str | None) -> Path:
     variable = os.environ.get("WANDB_DIR")
     named = f"WANDB_DIR={variable}" if variable and not folder else f"tracking.dir={folder or '.'}"
-    runs = Path(folder or variable or ".").expanduser().absolute() / "wandb"
+    runs = expanded(folder or variable or ".").absolute() / "wandb"
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=runs) as file:

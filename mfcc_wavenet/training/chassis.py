@@ -29,7 +29,7 @@ from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.base import Model, Predictions
 from mfcc_wavenet.models.build import build_model
 from mfcc_wavenet.models.checkpoint import Checkpoint
-from mfcc_wavenet.runs.history import forget_rows_after, score
+from mfcc_wavenet.runs.history import forget_results, forget_rows_after, score
 from mfcc_wavenet.runs.interrupt import Interruption
 from mfcc_wavenet.runs.summary import table
 from mfcc_wavenet.runs.tracker import Tracker
@@ -133,7 +133,7 @@ class Chassis:
         passes.match_best_file(self)
         self.save()  # a folder that refuses is found out now, not after the first hours
         if self.ranks.leads:
-            (self.folder / RESULTS).unlink(missing_ok=True)
+            forget_results(self.folder)
         note_decayed(self.settings.optim, self.step, self.settings.train.steps)
         settings = self.settings
         cost.tell_in_advance(self)
@@ -141,7 +141,7 @@ class Chassis:
         tracking = settings.tracking if self.ranks.leads else replace(settings.tracking, mode="disabled")
         with (
             Interruption() as interruption,  # around the W&B run: that is never left unfinished
-            loader_deaths_as_user_errors(f"the last checkpoint is {self.checkpoint_path}"),
+            loader_deaths_as_user_errors(settings.train.workers, f"the last checkpoint is {self.checkpoint_path}"),
             Tracker(tracking, name=self.folder.name, config=config, run_id=self.run_id) as tracker,
         ):
             self.run_id = tracker.run_id

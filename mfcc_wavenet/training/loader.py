@@ -72,8 +72,11 @@ def _unless_parent_hung_up(kind: type[BaseException], error: BaseException, trac
 
 
 @contextlib.contextmanager
-def loader_deaths_as_user_errors(kept: str) -> Iterator[None]:
+def loader_deaths_as_user_errors(workers: int, kept: str) -> Iterator[None]:
     """A worker that is killed, as where memory runs out, ends the run with a sentence; kept: what is safe."""
+    if not workers:
+        yield
+        return
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:  # the last two from the pipe to it

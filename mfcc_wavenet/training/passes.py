@@ -202,7 +202,7 @@ def return_to_best(chassis: "Chassis") -> dict[str, Any]:
     Step and learning rate, position, randomness and metrics go on, and history has a row of it. UserError if the
     file is gone or damaged.
     """
-    restore_weights(chassis, checkpoints.load(chassis.folder / BEST))
+    restore_weights(chassis, chassis.ranks.of_first(lambda: checkpoints.load(chassis.folder / BEST)))
     seen, to = chassis.metrics.samples_seen, chassis.best["step"]
     chassis.history.append({"step": chassis.step, "samples_seen": seen, "returned_to": to})
     return chassis.best

@@ -1,5 +1,6 @@
 """Sizes that follow from how long a corpus is."""
 
+import os
 import shutil
 from dataclasses import replace
 
@@ -27,6 +28,7 @@ def test_headers_say_how_long_the_prepared_corpus_is(tmp_path):
     sound, rate = soundfile.read(DEMO / "02_tea.flac")
     soundfile.write(tmp_path / "slower.wav", sound, rate // 2)
     shutil.copy(DEMO / "01_lighthouse.flac", tmp_path)
+    shutil.copy(DEMO / "03_fog.flac", os.fsencode(tmp_path) + b"/caf\xe9.flac")  # no text
     (tmp_path / "damaged.wav").write_bytes(b"RIFF of nothing")
     settings = compose_settings()
     corpus = prepare(data(tmp_path, prepared=tmp_path / "prepared"), settings.features, 256)

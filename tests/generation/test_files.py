@@ -159,6 +159,14 @@ def test_two_inputs_never_share_an_output(type_in):
     assert list(written(type_in.folder / "out")) == ["below/spoken.wav", "one.wav", "spoken.wav", "two-a.wav"]
 
 
+def test_two_arrays_never_share_an_output(type_in):
+    """Names that differ only in what a file name cannot have."""
+    mfcc = np.load(type_in.folder / "in" / "one.npy")
+    np.savez(type_in.folder / "same.npz", **{"a b": mfcc, "a-b": mfcc[:, :3]})
+    done = type_in(f"{PINNED} input=same.npz output=out")
+    assert done.code == 2 and "same.npz: 'a b' and 'a-b' would both become same-a-b.wav" in done.err
+
+
 def test_what_is_finished_is_kept_when_a_batch_is_stopped(tmp_path):
     """Short files that are generated together with a long one; the same command makes the rest."""
     (tmp_path / "in").mkdir()

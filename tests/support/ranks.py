@@ -41,6 +41,10 @@ UNITS += ("bottleneck.revive_interval=6", "bottleneck.normalise=false")
 # What is revived is one of the latents that differ, and how many those are is decided by their last bits.
 KEPT = (*UNITS, "bottleneck.revive_interval=0")
 
+# A rate that the network does not survive.
+RETURNING = ("train.evaluate_interval=3", "train.evaluate_below=2", "train.return_to_best=1.1")
+RETURNING += ("optim.schedule=step", "optim.milestones=[6]", "optim.milestone_factors=[100]")
+
 # Of three utterances, of which two are held out.
 VALIDATED = ("data.seconds=null", "data.valid=0.4", "data.split_seed=5", "train.validate_interval=5")
 VALIDATED += ("train.evaluate_interval=0",)
@@ -104,6 +108,13 @@ def main(folder: Path) -> None:
 
         validated = train(folder, "validated", ranks, f"data.root={folder / 'audio'}", *VALIDATED)
         found["validated"] = ranks.gather([row for row in validated.history if "valid_nats" in row])
+
+        own = folder if ranks.leads else folder / "elsewhere"  # where best.pt is not
+        returned = train(own, "returning", ranks, *RETURNING)
+        found["returned"] = ranks.gather([row["step"] for row in returned.history if "returned_to" in row])
+        found["returned weights"] = ranks.gather(
+            [float(tensor.double().sum()) for tensor in returned.model.state_dict().values()]
+        )
 
         odd = f"train.seed={ranks.rank}"
         found["settings"] = refusal(ranks, lambda: ranks.refuse_other_settings(settings(folder, odd)))

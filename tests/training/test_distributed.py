@@ -32,7 +32,7 @@ def together(tmp_path_factory) -> Path:
     command = [*TORCHRUN, "-m", "support.ranks", str(folder)]
     done = subprocess.run(command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("teacher-forced") == 10, done.stdout  # each of the runs is shown once
+    assert done.stdout.count("teacher-forced") == 11, done.stdout  # each of the runs is shown once
     threads = torch.get_num_threads()
     train(folder, "one", ALONE)
     torch.set_num_threads(threads)
@@ -129,6 +129,12 @@ def test_validation_is_the_same_in_every_process(together):
     assert best[0] == best[1] == min(found[0], key=lambda row: row["valid_nats"])["step"]
 
 
+def test_all_processes_return_to_the_best_pass_which_the_first_one_has(together):
+    found = json.loads((together / "found.json").read_text())
+    steps, weights = found["returned"], found["returned weights"]
+    assert steps[0] and steps[0] == steps[1] and weights[0] == weights[1]
+
+
 def test_clips_that_processes_share_are_those_of_one_process(together):
     """Three clips on two processes: what is generated, and every mean and interval."""
     found = json.loads((together / "found.json").read_text())["quality"]
@@ -171,7 +177,10 @@ def address(monkeypatch) -> str:
 
 
 def test_a_process_that_reaches_nobody_says_so(address):
-    with pytest.raises(UserError, match=rf"Process 1 of 2 on .* did not reach the others at {address} .*within 1 s"):
+    with pytest.raises(
+        UserError,
+        match=rf"Process 1 of 2 on .* did not reach the others at {address} \(MASTER_ADDR:MASTER_PORT\) within 1 s",
+    ):
         meet(Place(1, 2), seconds=1.0)
 
 

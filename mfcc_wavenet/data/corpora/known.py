@@ -1,13 +1,12 @@
 """The corpora that data.corpus names, and how they are found or downloaded."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 from mfcc_wavenet.config.errors import UserError
+from mfcc_wavenet.config.files import expanded
 from mfcc_wavenet.config.settings import DataSettings
 from mfcc_wavenet.data.corpora.archives import of_torchaudio
 from mfcc_wavenet.data.corpora.layouts import WHOLE, Layout, ListedLayout
@@ -79,7 +78,7 @@ CORPORA = {
 def find_known(corpus: str, root: str, subsets: tuple[str, ...] | None) -> list[Source]:
     """The utterances of a corpus that lies in the folder root; UserError if they are not there or unreadable."""
     with _os_errors_as_user_errors(f"data.root={root}: cannot be read"):
-        return CORPORA[corpus].sources(Path(os.path.expanduser(root)), subsets)
+        return CORPORA[corpus].sources(expanded(root), subsets)
 
 
 def download(data: DataSettings) -> list[Source]:
@@ -87,7 +86,7 @@ def download(data: DataSettings) -> list[Source]:
     if data.corpus is None:
         raise UserError(f"mode=download is for known corpora: data={' or data='.join(CORPORA)}.")
     with _os_errors_as_user_errors(f"data.root={data.root[0]}: {CORPORA[data.corpus].title} could not be written"):
-        CORPORA[data.corpus].download(Path(os.path.expanduser(data.root[0])), data.subsets)
+        CORPORA[data.corpus].download(expanded(data.root[0]), data.subsets)
     return find_known(data.corpus, data.root[0], data.subsets)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.files import owned, replacing, write_text
+from mfcc_wavenet.config.files import expanded, owned, replacing, write_text
 from mfcc_wavenet.config.settings import DataSettings, FeatureSettings
 from mfcc_wavenet.data.prepared.corpus import INDEX, TEXTS, UTTERANCES, Corpus
 from mfcc_wavenet.data.prepared.shards import (
@@ -52,7 +52,7 @@ def prepare(
     """
     files = [SourceFile.of(source) for source in find_sources(data.root, data.corpus, data.subsets)]
     recipe = Recipe(front_end, quantization_channels, preemphasis)
-    folder = Path(data.prepared) / _key(files, data, recipe)
+    folder = expanded(data.prepared) / _key(files, data, recipe)
     try:
         corpus = _opened(folder, front_end)
         if corpus is None:

@@ -209,10 +209,8 @@ class Joined:
         self.contents.add(contents)
 
 
-def read_contents(shard: Path) -> tuple[Contents, int] | None:
-    """What a shard holds, and the samples that it was limited to; None where it is not there."""
-    if not (shard / INDEX).is_file():
-        return None
+def read_contents(shard: Path) -> tuple[Contents, int]:
+    """What a shard holds, and the samples that it was limited to; UserError where it cannot be read."""
     values = read_json(shard / INDEX)
     limit = values.pop("limit")
     return Contents(**values), limit

@@ -58,7 +58,7 @@ class SampleLoop:
         uniforms: Float[np.ndarray, "B positions"],
         sampling: Sampling,
     ) -> Int32[np.ndarray, "B positions"]:
-        """The codes of the positions from first on, 0 where that is negative; the ring buffers are brought up to date.
+        """The codes of the positions from first on, 0 at negative ones; the ring buffers are brought up to date.
 
         past: the codes before the first position; uniforms: random numbers in [0, 1).
         """
@@ -67,7 +67,7 @@ class SampleLoop:
             moved = torch.from_numpy(conditioning).to(self.device).transpose(0, 1)
             projected = torch.nn.functional.linear(moved, *self.projection).contiguous()
             codes = torch.zeros(batch_size, positions, dtype=torch.int32, device=self.device)
-            kernel = compiled(self.shared_bytes, torch.cuda.get_device_capability())
+            kernel = compiled(self.shared_bytes, torch.cuda.current_device())
             kernel(
                 grid=(batch_size, 1, 1),
                 block=(THREADS, 1, 1),
@@ -101,15 +101,14 @@ def _padded(length: int) -> int:
 
 
 @cache
-def compiled(shared_memory: int, capability: tuple[int, int]):
-    """The kernel for a GPU of that capability, by NVRTC, which torch brings along; it takes some tenths of a second."""
+def compiled(shared_memory: int, device: int):
+    """The kernel for the current GPU, of that number, by NVRTC, which comes with torch; it takes tenths of a second."""
     from torch.utils import cpp_extension  # which warns where there is no GPU
 
     if cpp_extension.CUDA_HOME is None:  # torch looks for headers there, of which this source needs none
         cpp_extension.CUDA_HOME = str(SOURCE.parent)
-    kernel = torch.cuda._compile_kernel(
-        SOURCE.read_text(), "sample_loop", compute_capability="{}{}".format(*capability)
-    )
+    capability = "{}{}".format(*torch.cuda.get_device_capability(device))
+    kernel = torch.cuda._compile_kernel(SOURCE.read_text(), "sample_loop", compute_capability=capability)
     if shared_memory >= CONFIGURED:
         kernel.set_shared_memory_config(shared_memory)
     return kernel

@@ -100,20 +100,21 @@ def pick_products(
 ) -> str:
     """blas or onednn; where the settings do not say, the one that is faster for the product with most operations.
 
-    processes: that share a step; of_first: what the first of them measures, for all.
+    processes: that share a step; of_first: what the first of them chooses, for all who can.
 
     UserError where they ask for oneDNN and torch, or this step, has none.
     """
     setting = settings.train.products
-    if device.type != "cpu" or precision != torch.float32 or compiled or not products.is_available():
-        if setting == "onednn":
-            raise UserError(
-                "train.products=onednn: it is for float32 on a CPU without torch.compile, and a torch with oneDNN; "
-                "train.products=null does without."
-            )
-        return "blas"
+    can = device.type == "cpu" and precision == torch.float32 and not compiled and products.is_available()
+    if setting == "onednn" and not can:
+        raise UserError(
+            "train.products=onednn: it is for float32 on a CPU without torch.compile, and a torch with oneDNN; "
+            "train.products=null does without."
+        )
     samples = settings.window.samples * windows_at_once(settings, processes)
-    return setting or of_first(lambda: products.faster(samples, *gate_matrix(settings)))
+    # All processes ask the first one, also those that compile and can do nothing with its answer.
+    chosen = of_first(lambda: setting or (products.faster(samples, *gate_matrix(settings)) if can else "blas"))
+    return chosen if can else "blas"
 
 
 def make_network_pass(

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from mfcc_wavenet.config.files import write_json
+from mfcc_wavenet.config.files import expanded, write_json
 from mfcc_wavenet.runs.records import hardware
 
 SECONDS = 0.01  # of a turn, or as long as one step takes
@@ -97,15 +97,14 @@ def faster(samples: int, rows: int, columns: int) -> str:
     if key not in kept:
         kept[key] = _measured(samples, rows, columns)
         try:
-            _file().parent.mkdir(parents=True, exist_ok=True)
-            write_json(_file(), kept)
+            write_json(_file(), _read() | kept)  # read again: others may have measured, too
         except OSError as error:
             print(f"Which product is faster cannot be kept in {_file()} ({error.strerror}).", file=sys.stderr)
     return kept[key]
 
 
 def _file() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mfcc_wavenet" / "products.json"
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mfcc_wavenet" / "products.json"
 
 
 def _read() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import soundfile
 from support.corpora import RATE, SENTENCES, folder_of, prepare_from, refused, speech
 from support.disks import file_system, files_of_at_most
+from support.settings import compose_settings
 
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.audio import read_audio
+from mfcc_wavenet.data.prepared.prepare import prepare
 
 
 def files_in(folder: Path) -> dict[str, tuple[int, int]]:
@@ -26,6 +29,14 @@ def test_what_is_prepared_is_used_again(tmp_path):
     before = files_in(first.folder)
     again = prepare_from(tmp_path, tmp_path / "audio" / ".." / "audio")
     assert again.folder == first.folder and files_in(again.folder) == before
+
+
+def test_a_home_folder_is_meant_by_its_sign(tmp_path, monkeypatch):
+    """Which no shell replaces within a word, as in data.prepared=~/prepared."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    settings = compose_settings("data.seconds=0.1")
+    corpus = prepare(replace(settings.data, prepared="~/prepared"), settings.features, 256)
+    assert corpus.folder.parent == tmp_path / "home" / "prepared"
 
 
 @pytest.mark.parametrize("changes", [{"n_mfcc": 12}, {"backend": "torchaudio"}, {"channels": 255}, {"seconds": 0.4}])
