@@ -216,7 +216,7 @@ def pin(folder: Path, composed: Settings | None, directory: Path, command: Comma
 def _heard(checkpoint: Checkpoint, command: Command) -> tuple[Checkpoint, dict]:
     """With its best temperature, if none is given, and what was found by generating what was held out of training."""
     settings, data, found = checkpoint.settings, checkpoint.settings.data, {}
-    if not command.clips or not data.valid + data.test:
+    if not command.clips or not data.held_out:
         return checkpoint, found
     windows = corpus_windows(checkpoint, part=splits.ALL)
 
@@ -224,7 +224,7 @@ def _heard(checkpoint: Checkpoint, command: Command) -> tuple[Checkpoint, dict]:
         of_part = windows.over(splits.part(windows.corpus, data, part))
         return clips(of_part, settings, command.clips, command.clip_seconds)
 
-    if command.temperature is None and data.valid:
+    if command.temperature is None and splits.VALID in data.held_out:
         name, means = temperatures(checkpoint, chosen(splits.VALID), command.sampling_seed, command.corrections)
         checkpoint = replace(checkpoint, temperature=best_temperature(name, means))
         found["temperatures"] = {name: {f"{temperature:g}": mean for temperature, mean in means.items()}}

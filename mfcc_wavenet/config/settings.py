@@ -1,10 +1,9 @@
 """Every setting the project knows, as frozen dataclasses: one per Hydra group in conf/.
 
 Those of the groups encoder and bottleneck are in autoencoder_settings.py, and those of optim and train in
-training_settings.py. They are plain values: conf/*.yaml holds the defaults
-and says what each one is good for; here are types, units and what a group can refuse by itself, with one UserError
-sentence when it is built. What groups must agree on is checked in geometry.py where it concerns a model, and in
-Settings where it concerns a step.
+training_settings.py. They are plain values: conf/*.yaml holds the defaults and says what each one is good for; here are
+types, units and what a group can refuse by itself, with one UserError sentence when it is built. What groups must agree
+on is checked in geometry.py where it concerns a model, else in Settings.
 """
 
 import math
@@ -29,7 +28,9 @@ MAX_DELTA_WIDTH = 999  # frames
 PREDICTIONS = ("none", "lpc")
 CLASSES = ("codes", "differences", "both")
 MAX_PREDICTION_ORDER = 64
-SPLIT_BY = ("utterance", "speaker")
+SPLIT_BY = ("utterance", "speaker", "subset")
+TRAIN, VALID, TEST = PARTS = ("train", "valid", "test")  # of a corpus
+PART_OF_SUBSET = {"train": TRAIN, "dev": VALID, "test": TEST}  # by the first word of its name
 # Slaney's mel scale (Auditory Toolbox, 1998), as librosa has it: linear up to 1 kHz, logarithmic above.
 LINEAR_HZ_PER_MEL = 200 / 3
 FIRST_LOG_HZ, FIRST_LOG_MEL = 1000.0, 15.0
@@ -248,7 +249,7 @@ class DataSettings:
     workers: int | None  # processes that prepare one; null: as many as there are cores
     valid: float  # fraction held out for validation
     test: float  # fraction held out for tests
-    split_by: str  # "utterance" or "speaker": what is in one part as a whole
+    split_by: str  # "utterance" or "speaker": what is in one part as a whole; "subset": as the corpus's own names say
     split_seed: int
 
     def __post_init__(self):
@@ -270,11 +271,31 @@ class DataSettings:
         if self.workers is not None:
             at_least(1, "data", "workers", self.workers)
             at_most(MAX_PROCESSES, "data", "workers", self.workers)
+        if self.split_by == "subset" and (self.valid or self.test):
+            raise UserError(
+                "data.split_by=subset: the corpus says what is held out; data.valid and data.test must be 0."
+            )
+        if self.split_by == "subset" and not all(part_of_subset(subset) for subset in self.subsets or [""]):
+            raise UserError(
+                "data.split_by=subset takes data.subsets whose names begin with train-, dev- or test-, as "
+                "data=librispeech and data=libritts have them: data.subsets=[train-clean-100,dev-clean]."
+            )
         if self.valid + self.test >= 1:
             raise UserError(
                 f"data.valid is {self.valid} and data.test {self.test}; together they must be less than 1, so that "
                 "something is left to train on."
             )
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Of PARTS, those that are meant not to be trained on."""
+        named = {part_of_subset(subset) for subset in self.subsets or () if self.split_by == "subset"}
+        return tuple(part for part in (VALID, TEST) if part in named or getattr(self, part))
+
+
+def part_of_subset(name: str) -> str | None:
+    """Of PARTS, the one that a corpus means by a subset of this name, as train-clean-100; None: none."""
+    return PART_OF_SUBSET.get(name.partition("-")[0])
 
 
 @dataclass(frozen=True)
@@ -298,16 +319,16 @@ class Settings:
                 f"train.accumulation is {self.train.accumulation}, but window.batch_size is {self.window.batch_size}; "
                 "each part of a step needs a window, so it must be at most that."
             )
-        if self.train.validate_interval and not self.data.valid:
+        if self.train.validate_interval and VALID not in self.data.held_out:
             raise UserError(
                 f"train.validate_interval is {self.train.validate_interval}, but data.valid is 0, so nothing is held "
                 "out for validation; data.valid=0.05 would hold out a twentieth."
             )
-        if self.data.split_by == "speaker" and self.data.valid + self.data.test and self.wavenet.speaker_channels:
+        if self.data.split_by != "utterance" and self.data.held_out and self.wavenet.speaker_channels:
             raise UserError(
-                "data.split_by=speaker holds out speakers, but a network that is conditioned on the speaker "
-                f"(wavenet.speaker_channels={self.wavenet.speaker_channels}) knows only those that it was trained on; "
-                "data.split_by=utterance or wavenet.speaker_channels=0 would work."
+                f"data.split_by={self.data.split_by} holds out speakers, but a network that is conditioned on the "
+                f"speaker (wavenet.speaker_channels={self.wavenet.speaker_channels}) knows only those that it was "
+                "trained on; data.split_by=utterance or wavenet.speaker_channels=0 would work."
             )
         bottleneck = self.bottleneck
         if bottleneck.kind == "none" and self.encoder.strides:

@@ -128,8 +128,7 @@ def temperature(chassis: "Chassis") -> float:
     wrong = [row["wrong"] for row in chassis.history if "wrong" in row]
     if wrong and not wrong[-1]:
         return 0.0
-    data = chassis.settings.data
-    return 1.0 if data.valid or data.test or chassis.model.encoder is not None else 0.0
+    return 1.0 if chassis.settings.data.held_out or chassis.model.encoder is not None else 0.0
 
 
 # --- the best pass --------------------------------------------------------------------------------

@@ -180,7 +180,10 @@ def test_a_step_has_a_window_for_each_part():
     ("changes", "words"),
     [
         ({"valid": 0.5, "test": 0.5}, ["data.valid is 0.5", "data.test 0.5", "less than 1"]),
-        ({"split_by": "chapter"}, ["data.split_by is chapter; there are utterance, speaker."]),
+        ({"split_by": "subset"}, ["data.subsets=[train-clean-100,dev-clean]"]),
+        ({"split_by": "subset", "corpus": "cmu_arctic", "subsets": ("bdl",)}, ["begin with train-, dev- or test-"]),
+        ({"split_by": "subset", "valid": 0.1}, ["data.valid and data.test must be 0"]),
+        ({"split_by": "chapter"}, ["data.split_by is chapter; there are utterance, speaker, subset."]),
     ],
 )
 def test_data(changes, words):

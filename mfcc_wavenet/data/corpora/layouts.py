@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import files_below, owned
+from mfcc_wavenet.config.settings import part_of_subset
 from mfcc_wavenet.data.audio import AUDIO_SUFFIXES, regular_file
 from mfcc_wavenet.data.corpora.archives import Archive
 from mfcc_wavenet.data.corpora.source import Source, few, first_duplicate, without_suffix
 
-SPLITS = {"train": "train", "dev": "valid", "test": "test"}  # by the first word of a subset's name
 WHOLE = ""  # the name of the only subset of a corpus that has no subsets
 METADATA = "metadata.csv"
 FIELDS = "ID|TRANSCRIPT|NORMALISED TRANSCRIPT"  # of its lines
@@ -123,7 +123,7 @@ class Layout:
     def _utterances(self, home: Path, subset: str) -> list[Source]:
         folder = self._folder(home, subset)
         files = files_below(folder, AUDIO_SUFFIXES, str(folder))
-        start, split = len(str(folder / "x")) - 1, SPLITS.get(subset.partition("-")[0])
+        start, split = len(str(folder / "x")) - 1, part_of_subset(subset)
         sources, strange = [], []
         for path in files:
             name = without_suffix(str(path)[start:])

@@ -20,9 +20,10 @@ from mfcc_wavenet.data.statistics import Statistics
 CODES, FRAMES, SUMS, UTTERANCES, TEXTS, INDEX = (
     "codes.bin", "frames.bin", "sums.bin", "utterances.bin", "texts.bin", "index.json",
 )  # fmt: skip
-# The rows of UTTERANCES: of each utterance its speaker's number, and where its first sample, first frame and first byte
-# of its name and id are. All but the first end with where the next one would begin.
-SPEAKER, SAMPLE, FRAME, NAME, ID = range(5)
+# The rows of UTTERANCES: of each utterance the numbers of its speaker and of the part that the corpus has it in, and
+# where its first sample, first frame and first byte of its name and id are; these end with where the next would begin.
+SPEAKER, PART, SAMPLE, FRAME, NAME, ID = range(6)
+NO_PART = -1  # where the corpus does not say
 AT_ONCE = 2**14  # utterances whose sums or names are in memory together
 
 
@@ -91,6 +92,7 @@ class Corpus:
         self.names: Sequence[str] = Texts(texts, rows[NAME], chosen)  # unique
         self.ids: Sequence[str] = Texts(texts, rows[ID], chosen)  # as the sources have them
         self._speaker_numbers, self._first_frames = rows[SPEAKER][every], rows[FRAME][every]
+        self.own_parts = rows[PART][every]  # of each utterance, by its number in PARTS, or NO_PART
         self.first_samples = rows[SAMPLE][every]  # of each utterance, counted from the beginning of the whole corpus
         counts = np.diff(rows[SAMPLE]) if chosen is None else rows[SAMPLE][chosen + 1] - rows[SAMPLE][chosen]
         self.lengths = array("q", counts.tobytes())  # samples of each utterance, each a plain integer when looked at

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from mfcc_wavenet.config.errors import UserError
 from mfcc_wavenet.config.files import expanded, owned, replacing, write_text
-from mfcc_wavenet.config.settings import DataSettings, FeatureSettings
-from mfcc_wavenet.data.prepared.corpus import INDEX, TEXTS, UTTERANCES, Corpus
+from mfcc_wavenet.config.settings import PARTS, DataSettings, FeatureSettings
+from mfcc_wavenet.data.prepared.corpus import INDEX, NO_PART, TEXTS, UTTERANCES, Corpus
 from mfcc_wavenet.data.prepared.shards import (
     EVERYTHING,
     Contents,
@@ -39,7 +39,7 @@ from mfcc_wavenet.data.sources import few, find_sources
 
 LEAST_HOURS = 0.05  # that are given in hours, not in seconds
 SHARED_SECONDS = 3600  # of a corpus, from which on it is worth several processes
-FORMAT = 5  # of the prepared folder; raise it when the layout or the meaning of its files changes
+FORMAT = 6  # of the prepared folder; raise it when the layout or the meaning of its files changes
 SHARDS = "shards"  # the folder of them, while a corpus is prepared
 
 
@@ -216,6 +216,7 @@ def _write_index(joined: Joined, recipe: Recipe) -> None:
     texts = b"".join(names), b"".join(ids)
     rows = [
         [*(numbers[speaker] for speaker in contents.speakers), 0],
+        [*(NO_PART if split is None else PARTS.index(split) for split in contents.splits), 0],
         [0, *accumulate(contents.samples)],
         [0, *accumulate(contents.frames)],
         [0, *accumulate(map(len, names))],

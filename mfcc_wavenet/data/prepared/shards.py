@@ -78,6 +78,7 @@ class Contents:
     stems: list[str] = field(default_factory=list)  # of their files' names
     ids: list[str] = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
+    splits: list[str | None] = field(default_factory=list)  # as the corpus itself says
     samples: list[int] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # sentences, of the files that were left out
@@ -156,6 +157,7 @@ def _write_arrays(folder: Path, files: list[SourceFile], limit: int, recipe: Rec
             contents.stems.append(readable(source.path.stem))
             contents.ids.append(source.id)
             contents.speakers.append(source.speaker)
+            contents.splits.append(source.split)
             contents.samples.append(len(codes))
             contents.frames.append(len(frames))
     return contents

@@ -1,4 +1,4 @@
-"""Train, valid and test: which part of a corpus an utterance is in follows from its id alone.
+"""Train, valid and test: which part of a corpus an utterance is in follows from its id, or from the corpus's own names.
 
 So every machine holds out the same utterances, and those that are added later move none of the others.
 """
@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Int8
 
 from mfcc_wavenet.config.errors import UserError
-from mfcc_wavenet.config.settings import SPLIT_BY, DataSettings
+from mfcc_wavenet.config.settings import PARTS, SPLIT_BY, TEST, TRAIN, VALID, DataSettings
 from mfcc_wavenet.data.prepared.corpus import Corpus
 from mfcc_wavenet.data.prepared.prepare import size
 
-TRAIN, VALID, TEST = PARTS = ("train", "valid", "test")
 ALL = "all"  # of them together
 
 
@@ -42,7 +41,7 @@ def parts(corpus: Corpus, data: DataSettings, sample_rate: int) -> dict[str, Cor
 
     UserError where one of them is empty.
     """
-    assigned, names = _assigned(corpus, data), [name for name in PARTS if name == TRAIN or getattr(data, name)]
+    assigned, names = _assigned(corpus, data), [name for name in PARTS if name == TRAIN or name in data.held_out]
     found = {name: _part(corpus, data, name, assigned) for name in names}
     if len(found) > 1:
         sizes = "; ".join(f"{name} {size(one, sample_rate)}" for name, one in found.items())
@@ -52,7 +51,7 @@ def parts(corpus: Corpus, data: DataSettings, sample_rate: int) -> dict[str, Cor
 
 def held_out(data: DataSettings) -> str:
     """The part that says most of a model: the tests, or the valid part, or where nothing is held out the other."""
-    return TEST if data.test else VALID if data.valid else TRAIN
+    return (TRAIN, *data.held_out)[-1]
 
 
 def some(corpus: Corpus, data: DataSettings, samples: int) -> Corpus:
@@ -87,9 +86,11 @@ def _digest(text: str) -> bytes:
 
 
 def _part(corpus: Corpus, data: DataSettings, name: str, assigned: Int8[np.ndarray, " utterances"]) -> Corpus:
-    if name != TRAIN and not getattr(data, name):
-        raise UserError(f"The corpus has no {name} part, since data.{name} is 0; data.{name}=0.1 would make one.")
     chosen = np.flatnonzero(assigned == PARTS.index(name))
+    if data.split_by == "subset" and not len(chosen):
+        raise UserError(f"The corpus has no {name} part: data.subsets, {', '.join(data.subsets)}, names none for it.")
+    if name != TRAIN and name not in data.held_out:
+        raise UserError(f"The corpus has no {name} part, since data.{name} is 0; data.{name}=0.1 would make one.")
     if not len(chosen):
         several = len(corpus) if data.split_by == "utterance" else len(corpus.speaker_samples)
         raise UserError(
@@ -101,7 +102,9 @@ def _part(corpus: Corpus, data: DataSettings, name: str, assigned: Int8[np.ndarr
 
 def _assigned(corpus: Corpus, data: DataSettings) -> Int8[np.ndarray, " utterances"]:
     """Of each utterance the number of its part in PARTS."""
-    if not data.valid + data.test:
+    if data.split_by == "subset":
+        return corpus.own_parts.astype(np.int8)
+    if not data.held_out:
         return np.zeros(len(corpus), np.int8)
     if data.split_by == "utterance":
         numbers = (PARTS.index(part_of(key, data)) for key in corpus.ids)

@@ -11,6 +11,7 @@ import soundfile
 from hypothesis import given
 from support.architectures import examples
 from support.corpora import FEATURES, RATE, SENTENCES, data_settings, folder_of, prepare_from, refused, speech
+from support.known_corpora import SUBSETS, TREES, laid_out
 
 from mfcc_wavenet.data.prepared import splits
 from mfcc_wavenet.data.prepared.corpus import Corpus
@@ -96,6 +97,22 @@ def test_every_utterance_is_in_one_part_with_all_that_belongs_to_it(corpus, vali
     if by == "speaker":
         several = [set(part.speakers) for part in found.values()]
         assert sum(map(len, several)) == len(set().union(*several))
+
+
+@pytest.mark.parametrize("name", ["librispeech", "libritts"])
+def test_a_corpus_that_is_published_in_parts_is_split_by_them(tmp_path, name):
+    """And a part of which no subset is named is refused, as is one that is not held out."""
+    root, subsets = laid_out(tmp_path, name), SUBSETS[name]
+    data = data_settings(tmp_path, root, corpus=name, subsets=subsets, split_by="subset")
+    corpus = prepare(data, FEATURES, 256)
+    assert data.held_out == ("valid", "test") and splits.held_out(data) == "test"
+    for part, found in splits.parts(corpus, data, RATE).items():
+        assert sorted(found.ids) == sorted(one[1] for one in TREES[name].values() if one and one[2] == part)
+        assert sorted(pickle.loads(pickle.dumps(found)).ids) == sorted(found.ids)
+    few = replace(data, subsets=subsets[:1])
+    assert few.held_out == () and splits.held_out(few) == "train"
+    sentence = refused(splits.part, prepare(few, FEATURES, 256), few, "valid")
+    assert f"no valid part: data.subsets, {subsets[0]}, names none for it" in sentence
 
 
 def test_without_fractions_the_training_part_is_the_corpus(corpus):
