@@ -5,7 +5,7 @@ from _signal import SIG_DFL, SIGINT, signal  # at once, where the module signal 
 
 gc.disable()  # while modules load, which leave nothing to collect: a fifth of a start's seconds
 if __name__ == "__main__":
-    signal(SIGINT, SIG_DFL)  # Ctrl-C during the imports is no traceback; main() hears of it
+    signal(SIGINT, SIG_DFL)  # Ctrl-C during the imports ends it without a traceback, until main() hears of it
 
 import os
 import sys

@@ -7,7 +7,7 @@ COMMANDS = "python run.py", *(f"python -m mfcc_wavenet.{name}" for name in ("swe
 
 @exit_codes
 def main() -> None:
-    raise UserError(f"There is no command of this name; there are {', '.join(COMMANDS)}.")
+    raise UserError(f"mfcc_wavenet alone is not a command; there are {', '.join(COMMANDS)}.")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from mfcc_wavenet.evaluation.clips import Clip, clips
 from mfcc_wavenet.evaluation.free_running import corpus_windows
 from mfcc_wavenet.evaluation.held_out import best_temperature, quality, temperatures
 from mfcc_wavenet.evaluation.zero_error import measure
-from mfcc_wavenet.generation.correction import candidates, corrections
+from mfcc_wavenet.generation.correction import checked_candidates, checked_corrections
 from mfcc_wavenet.models import checkpoint as checkpoints
 from mfcc_wavenet.models.checkpoint import Checkpoint
 from mfcc_wavenet.runs import records
@@ -111,8 +111,8 @@ def evaluate(
     """
     refuse_overwriting(output, identities([path]))
     split, sampling = command.split, command.sampling(checkpoint.temperature)
-    times = corrections(command.corrections, sampling, settings)
-    candidates(command.candidates, sampling, times, settings)  # refused before minutes of measuring
+    times = checked_corrections(command.corrections, sampling, settings)
+    checked_candidates(command.candidates, sampling, times, settings)  # refused before minutes of measuring
     if split is not None and split not in (*splits.PARTS, splits.ALL):
         raise UserError(f"split={split} is not a part; there are {', '.join(splits.PARTS)} and {splits.ALL}.")
     with joined("cpu") as ranks:

@@ -1,12 +1,11 @@
 """A W&B workspace with this project's panels: python -m mfcc_wavenet.workspace ENTITY/PROJECT."""
 
-import argparse
 import importlib.util
 import sys
 from itertools import islice
 from typing import Any
 
-from mfcc_wavenet.config.errors import UserError, exit_codes
+from mfcc_wavenet.config.errors import ArgumentParser, UserError, exit_codes
 from mfcc_wavenet.runs.tracker import SAMPLES_SEEN, service
 
 NAME = "mfcc_wavenet"
@@ -98,7 +97,7 @@ def save(path: str) -> str:
 
 @exit_codes
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m mfcc_wavenet.workspace", description=__doc__)
+    parser = ArgumentParser(prog="python -m mfcc_wavenet.workspace", description=__doc__)
     parser.add_argument("path", metavar="ENTITY/PROJECT")
     print(save(parser.parse_args().path))
 

@@ -5,16 +5,10 @@ import json
 import math
 import tempfile
 from pathlib import Path
-from typing import NoReturn
 
 from mfcc_wavenet.bench import ceiling, fit, generate, prepare, step_time, train
 from mfcc_wavenet.bench.networks import MEASURED
-from mfcc_wavenet.config.errors import UserError, exit_codes
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help shows what can be given.")
+from mfcc_wavenet.config.errors import ArgumentParser, UserError, exit_codes
 
 
 def _names(text: str) -> list[str]:
@@ -39,7 +33,9 @@ def _above_0(text: str) -> float:
 
 @exit_codes
 def main() -> None:
-    parser = _Parser(prog="python -m mfcc_wavenet.bench", description="Speed and quality next to what is possible.")
+    parser = ArgumentParser(
+        prog="python -m mfcc_wavenet.bench", description="Speed and quality next to what is possible."
+    )
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     benchmarks.add_parser("generate", help="of generation")
     of_preparing = benchmarks.add_parser("prepare", help="of preparing a corpus")

@@ -1,25 +1,18 @@
 """`python -m mfcc_wavenet.compare RUN... -o compare.html`."""
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from mfcc_wavenet.compare.page import page
 from mfcc_wavenet.compare.reader import Run, read
-from mfcc_wavenet.config.errors import UserError, exit_codes
+from mfcc_wavenet.config.errors import ArgumentParser, UserError, exit_codes
 from mfcc_wavenet.config.files import expanded, write_text
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help shows what can be given.")
 
 
 @exit_codes
 def main() -> None:
-    parser = _Parser(prog="python -m mfcc_wavenet.compare", description="Compares runs on one page.")
+    parser = ArgumentParser(prog="python -m mfcc_wavenet.compare", description="Compares runs on one page.")
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="an offline W&B run, a run's folder, an experiment, or a folder of these"
     )

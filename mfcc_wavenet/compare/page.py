@@ -75,7 +75,7 @@ def page(runs: Sequence[Run], metrics: Sequence[str] = (), title: str = "Compari
         quality=_Quality.of(runs),
         utterances=_utterances(runs),
     )
-    return text.encode("utf-8", "replace").decode()  # a folder's name may hold bytes that are no text
+    return text.encode("utf-8", "replace").decode()  # a folder's name may hold bytes that are not text
 
 
 # --- tables ---------------------------------------------------------------------------------------

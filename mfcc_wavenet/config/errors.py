@@ -1,5 +1,6 @@
 """The sentence and the exit code with which a command ends that could not do what was asked."""
 
+import argparse
 import contextlib
 import os
 import signal
@@ -8,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 USER_ERROR = 2
 CTRL_C = 130  # 128 + SIGINT, the shell's convention
@@ -22,10 +23,17 @@ class UserError(Exception):
     """
 
 
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's, for which a mistake is one sentence and not the usage of all."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help shows what can be given.")
+
+
 class Interrupted(BaseException):
     """A signal asked the command to end, and it ended with everything saved.
 
-    No Exception, as KeyboardInterrupt is none: whoever handles what can go wrong does not mean the end.
+    Not an Exception, as KeyboardInterrupt is not: whoever handles what can go wrong does not mean the end.
     """
 
     def __init__(self, sentence: str, signal_number: int):
@@ -42,7 +50,7 @@ def _terminate(number: int, _) -> None:
 def _not_swallowed() -> Iterator[None]:
     """What a signal raises in a callback of Python's own, of an import for instance, is raised again after that.
 
-    Otherwise Python would print it as an exception that was ignored, and go on.
+    Otherwise Python would print it as an exception that was ignored, and continue.
     """
 
     def ignored(unraisable: Any) -> None:

@@ -176,8 +176,9 @@ def quality(
     """
     settings, without = checkpoint.settings, missing_packages()
     own = processes.share([len(clip.original) for clip in clips])
-    own_clips, times = [clips[number] for number in own], correction.corrections(corrections, sampling, settings)
-    count = correction.candidates(candidates, sampling, times, settings)
+    own_clips = [clips[number] for number in own]
+    times = correction.checked_corrections(corrections, sampling, settings)
+    count = correction.checked_candidates(candidates, sampling, times, settings)
     generate = _generator(checkpoint, own_clips)
     sampled = generate(sampling, count)
     originals = [Original(clip.original, settings.features) for clip in own_clips]
@@ -226,7 +227,7 @@ def temperatures(
     means: dict[str, dict[float, float | None]] = {name: {} for name in measures}
     for temperature in TEMPERATURES:
         sampling = Sampling(temperature, seed=seed)
-        times = correction.corrections(corrections, sampling, checkpoint.settings)
+        times = correction.checked_corrections(corrections, sampling, checkpoint.settings)
         wavs = _agreed(generate(sampling), originals, times)
         values = [original.quality(wav, others) for original, wav in zip(originals, wavs)]
         of_all = processes.collect(dict(zip(own, values))).values()

@@ -27,12 +27,12 @@ Wav = Float32[np.ndarray, " samples"]
 Mfcc = Float32[np.ndarray, "n_mfcc frames"]
 
 
-def corrections(given: Any, sampling: Sampling, settings: Settings) -> int:
+def checked_corrections(given: Any, sampling: Sampling, settings: Settings) -> int:
     """How often what a model generates is corrected: the given number, or None for what is best.
 
     None: CORRECTIONS times where codes are sampled. Not at all where they are the most likely ones, since that inverse
     is exact or shows what it is not, nor for an autoencoder, whose latents may be of another voice than the MFCCs.
-    UserError for what is no number of times.
+    UserError for what is not a number of times.
     """
     if given is None:
         return CORRECTIONS if sampling.temperature and not settings.encoder.kernel_sizes else 0
@@ -41,7 +41,7 @@ def corrections(given: Any, sampling: Sampling, settings: Settings) -> int:
     return int(given)
 
 
-def candidates(given: Any, sampling: Sampling, corrections: int, settings: Settings) -> int:
+def checked_candidates(given: Any, sampling: Sampling, corrections: int, settings: Settings) -> int:
     """How many candidates agreed() makes one of: the given number.
 
     corrections: how often each is corrected. UserError for what is not such a number, and for several where all would

@@ -117,9 +117,9 @@ class Inverter:
         The other arguments, and errors, are those of invert_codes.
         """
         sampling = self._sampling(temperature, top_k, seed)
-        times = correction.corrections(corrections, sampling, self.settings)
+        times = correction.checked_corrections(corrections, sampling, self.settings)
         codes = self.invert_candidates(
-            mfcc, correction.candidates(candidates, sampling, times, self.settings),
+            mfcc, correction.checked_candidates(candidates, sampling, times, self.settings),
             samples=samples, speaker=speaker, temperature=temperature, top_k=top_k, seed=seed,
         )  # fmt: skip
         if arguments.is_several(mfcc):

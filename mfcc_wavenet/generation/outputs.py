@@ -1,4 +1,4 @@
-"""A folder of generated audio: which of its files are there already, and what each was made from, with what."""
+"""A folder of generated audio or units: which of its files are there already, made from what and with what."""
 
 import json
 from pathlib import Path

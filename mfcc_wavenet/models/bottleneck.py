@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Float32, Num
 from torch import Tensor, nn
 
 from mfcc_wavenet.config.autoencoder_settings import BottleneckSettings
+from mfcc_wavenet.models.upsampling import LEAST_VARIANCE
 
 MAX_LOG_VARIANCE = 10.0  # of a vae's latents, either way
-LEAST_VARIANCE = 1e-3  # as a fraction of the largest: whitening lifts no direction beyond that
 
 
 @dataclass(frozen=True)

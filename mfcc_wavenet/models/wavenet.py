@@ -16,7 +16,7 @@ from torch.nn.functional import linear, pad
 from mfcc_wavenet.config.settings import WavenetSettings
 from mfcc_wavenet.models.embedding import Embedding
 
-TENSOR_CORE_WIDTH = 8  # GPUs multiply 16-bit matrices at a third of their speed where a row is no multiple of this
+TENSOR_CORE_WIDTH = 8  # GPUs multiply 16-bit matrices at a third of their speed where a row is not a multiple of this
 
 
 class GatedLayer(nn.Module):

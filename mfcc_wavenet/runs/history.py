@@ -113,7 +113,8 @@ def forget_results(folder: Path) -> None:
     """Removes what the end of a run has left in its folder: results, sounds and pictures, before it trains again."""
     for pattern in (RESULTS, "*.original.wav", "*.generated.wav", "*.png"):
         for path in folder.glob(pattern):
-            path.unlink()
+            if path.is_file() or path.is_symlink():
+                path.unlink()
 
 
 def forget_rows_after(path: Path, step: int, count: int | None) -> None:

@@ -252,7 +252,7 @@ def _in_words(original: np.ndarray, generated: np.ndarray) -> str:
 
 
 def _entitle(figure: Figure, title: str, below: str = "") -> None:
-    """Over the figure. Names are no formulas: what is between dollar signs is text."""
+    """Over the figure. Names are not formulas: what is between dollar signs is text."""
     half = TITLE_CHARACTERS // 2
     title = title if len(title) <= TITLE_CHARACTERS else f"{title[:half]}...{title[-half:]}"
     visible = "".join(letter if letter.isprintable() else " " for letter in title)

@@ -2,15 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
-from mfcc_wavenet.config.errors import UserError, exit_codes
+from mfcc_wavenet.config.errors import ArgumentParser, exit_codes
 from mfcc_wavenet.sweep.engine import sweep
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help shows what can be given.")
 
 
 def _positive(text: str) -> int:
@@ -21,7 +15,7 @@ def _positive(text: str) -> int:
 
 @exit_codes
 def main() -> None:
-    parser = _Parser(prog="python -m mfcc_wavenet.sweep", description="Sweeps without an account.")
+    parser = ArgumentParser(prog="python -m mfcc_wavenet.sweep", description="Sweeps without an account.")
     parser.add_argument("file", type=Path, help="a sweep file, as for `wandb sweep`")
     parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="a setting for every run")
     parser.add_argument("--count", type=_positive, help="the number of runs, those of earlier calls included")

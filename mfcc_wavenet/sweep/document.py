@@ -135,7 +135,7 @@ class Document:
             raise self.wrong(keys, f"{'.'.join(map(str, keys)) or 'a sweep file'} consists of lines KEY: VALUE")
         for key in value:
             if not isinstance(key, str):
-                raise self.wrong(keys, f"the key {key!r} is no word to YAML; quotes make it one")
+                raise self.wrong(keys, f"the key {key!r} is not a word to YAML; quotes make it one")
         return value
 
     def text(self, keys: Keys) -> str:

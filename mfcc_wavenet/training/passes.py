@@ -198,7 +198,7 @@ def is_far_from_best(chassis: "Chassis", loss: float | None) -> bool:
 def return_to_best(chassis: "Chassis") -> dict[str, Any]:
     """Weights, averaged weights and moments become those of the best pass, whose figures are returned.
 
-    Step and learning rate, position, randomness and metrics go on, and history has a row of it. UserError if the
+    Step and learning rate, position, randomness and metrics continue, and history has a row of it. UserError if the
     file is gone or damaged.
     """
     restore_weights(chassis, chassis.ranks.of_first(lambda: checkpoints.load(chassis.folder / BEST)))

@@ -18,7 +18,7 @@ from mfcc_wavenet import Inverter
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.mfcc import mfcc
-from mfcc_wavenet.generation.correction import agreed, candidates, corrected
+from mfcc_wavenet.generation.correction import agreed, corrected
 from mfcc_wavenet.generation.outputs import LEDGER
 from mfcc_wavenet.models import checkpoint as checkpoints
 

@@ -10,7 +10,7 @@ from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.mfcc import mfcc
 from mfcc_wavenet.evaluation.speech_quality import mfcc_rmse
-from mfcc_wavenet.generation.correction import CORRECTIONS, corrected, corrections
+from mfcc_wavenet.generation.correction import CORRECTIONS, checked_corrections, corrected
 from mfcc_wavenet.generation.inverter import Inverter
 
 
@@ -71,7 +71,7 @@ def test_what_is_sampled_is_corrected_unless_told_otherwise(inverter):
 def test_autoencoders_are_not_corrected_unless_told_so():
     """Of another speaker's voice, the given MFCCs would make the first one's again."""
     settings = compose_settings("experiment=units64", "data.root=folder")
-    assert corrections(None, Sampling(0.8), settings) == 0 and corrections(2, Sampling(0.8), settings) == 2
+    assert checked_corrections(None, Sampling(0.8), settings) == 0 and corrections(2, Sampling(0.8), settings) == 2
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, "two", True])

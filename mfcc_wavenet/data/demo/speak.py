@@ -6,7 +6,7 @@ of that package), resampled from 24 to 16 kHz, trimmed to EDGE seconds before
 and after the speech, scaled to a peak of -3 dBFS and written next to this
 script as <stem>.flac (16 kHz, mono, 16 bit).  Existing files are replaced.
 
-hibari-tts is no dependency of the project; give it an environment of its own:
+hibari-tts is not a dependency of the project; give it an environment of its own:
 
     python -m venv .tts
     .tts/bin/pip install hibari-tts==0.2.1 soundfile soxr

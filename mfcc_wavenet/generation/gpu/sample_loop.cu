@@ -84,9 +84,9 @@ static __device__ int drawn(const float* logits, float* weights, int count, int 
     return code;
 }
 
-// codes: (B, positions), filled in from time 0 on; last: (B,), the codes before the first position, which are all that
-// positions at negative times pass through the network, and afterwards the last ones; projection: (B, positions, L, 2G), the precomputed projection of the conditioning with
-// all gate biases, filters and gates in turns, as the rows of gate_weights are; uniforms: (B, positions);
+// codes: (B, positions), filled in from time 0 on. last: (B,), the code before the first position, which positions at
+// negative times read, too; afterwards that of the last one. projection: (B, positions, L, 2G), that of the conditioning
+// with all gate biases, filters and gates in turns, as the rows of gate_weights are. uniforms: (B, positions).
 // ring_buffers: (B, ring_starts[L], C).
 extern "C" __global__ void __launch_bounds__(1024)
     sample_loop(const float* embedding, const float* gate_weights, const float* residual_weights,

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Integer
 from mfcc_wavenet.config.command import Command
 from mfcc_wavenet.config.files import replacing
 from mfcc_wavenet.data import mulaw
-from mfcc_wavenet.generation.correction import candidates, corrections
+from mfcc_wavenet.generation.correction import checked_candidates, checked_corrections
 from mfcc_wavenet.generation.inputs import Utterance
 from mfcc_wavenet.generation.tasks.speech import SpeechTask
 from mfcc_wavenet.generation.tasks.task import os_errors_as_user_errors
@@ -30,8 +30,8 @@ class Generate(SpeechTask):
 
     def __init__(self, checkpoint: Checkpoint, command: Command):
         self.sampling = command.sampling(checkpoint.temperature)
-        self.corrections = corrections(command.corrections, self.sampling, checkpoint.settings)
-        self.candidates = candidates(command.candidates, self.sampling, self.corrections, checkpoint.settings)
+        self.corrections = checked_corrections(command.corrections, self.sampling, checkpoint.settings)
+        self.candidates = checked_candidates(command.candidates, self.sampling, self.corrections, checkpoint.settings)
         super().__init__(checkpoint, command)
 
     def made_with(self) -> dict[str, Any]:

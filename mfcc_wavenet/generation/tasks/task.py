@@ -53,7 +53,7 @@ class Task(ABC):
 
     @abstractmethod
     def read(self, source: Path, output: Path) -> Iterator[Item]:
-        """What there is to be made of a file; output: of one that is one item, otherwise beside the outputs."""
+        """What there is to be made of a file; output: of one item, or else in the same folder."""
 
     @abstractmethod
     def check(self, item: Item) -> None:
