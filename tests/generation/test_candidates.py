@@ -18,7 +18,7 @@ from mfcc_wavenet import Inverter
 from mfcc_wavenet.config.command import Sampling
 from mfcc_wavenet.data import mulaw
 from mfcc_wavenet.data.mfcc import mfcc
-from mfcc_wavenet.generation.correction import agreed, corrected
+from mfcc_wavenet.generation.correction import agreed, checked_candidates, corrected
 from mfcc_wavenet.generation.outputs import LEDGER
 from mfcc_wavenet.models import checkpoint as checkpoints
 
@@ -184,7 +184,7 @@ def test_a_folder_that_was_killed_resumes(type_in):
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "two", None])
 def test_a_number_that_is_none_is_refused(inverter, wrong):
     sentence = f"candidates={wrong}: it must be a whole number, 1 or more."
-    assert refused(candidates, wrong, Sampling(0.8), 4, inverter.settings) == sentence
+    assert refused(checked_candidates, wrong, Sampling(0.8), 4, inverter.settings) == sentence
     assert refused(inverter.invert, mfcc(WAVS["a"], FEATURES), temperature=0.8, candidates=wrong) == sentence
 
 

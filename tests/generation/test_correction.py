@@ -71,12 +71,13 @@ def test_what_is_sampled_is_corrected_unless_told_otherwise(inverter):
 def test_autoencoders_are_not_corrected_unless_told_so():
     """Of another speaker's voice, the given MFCCs would make the first one's again."""
     settings = compose_settings("experiment=units64", "data.root=folder")
-    assert checked_corrections(None, Sampling(0.8), settings) == 0 and corrections(2, Sampling(0.8), settings) == 2
+    assert checked_corrections(None, Sampling(0.8), settings) == 0
+    assert checked_corrections(2, Sampling(0.8), settings) == 2
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, "two", True])
 def test_a_number_that_is_none_is_refused(inverter, wrong):
-    assert refused(corrections, wrong, Sampling(0.8), inverter.settings).startswith(
+    assert refused(checked_corrections, wrong, Sampling(0.8), inverter.settings).startswith(
         f"corrections={wrong}: it must be a whole number"
     )
     assert refused(inverter.invert, mfcc(speech(0), FEATURES), corrections=wrong)

@@ -41,13 +41,13 @@ def pack_weights(wavenet: WaveNet, thread_id: int = 0, num_threads: int = 1) -> 
     """The partition of one of num_threads threads."""
     wavenet = copy.deepcopy(wavenet).cpu().requires_grad_(False)
 
-    def own(rows: Float[Tensor, "R *rest"], unit: int = PANEL) -> Float[Tensor, "own *rest"]:
+    def own(rows: Float[Tensor, " R *rest"], unit: int = PANEL) -> Float[Tensor, " own *rest"]:
         """This thread's rows, in whole units."""
         padded = _zero_padded(rows, unit, axis=0)
         start, stop = partition(len(padded) // unit, thread_id, num_threads)
         return padded[start * unit : stop * unit]
 
-    def own_gates(rows: Float[Tensor, "both *rest"]) -> Float[Tensor, "own *rest"]:
+    def own_gates(rows: Float[Tensor, " both *rest"]) -> Float[Tensor, " own *rest"]:
         """This thread's filters and gates, scaled for e^-2x and e^-x: by powers of two, which are exact."""
         filters, gates = rows.chunk(2)
         return torch.cat([own(-2 * filters, HALF_PANEL), own(-gates, HALF_PANEL)])
