@@ -60,6 +60,7 @@ def try_run_py(clone: SimpleNamespace, *words: str) -> None:
     if mode == "train" and "--cfg" not in words:
         line += f" {ON}" if "checkpoint=" in line else f" {SHORT} restart=true"
         line += f" {SPLIT}" if composed.data.valid and "checkpoint=" not in line else ""
+        line += " data.seconds=null" if composed.data.split_by == "subset" else ""  # no subset is beyond it
     if mode == "evaluate":
         line += f" data.seconds={SECONDS}"
         line += " data.test=0.9" if "split=test" in words else ""  # of a single utterance
