@@ -12,6 +12,7 @@ from support.architectures import examples
 from support.settings import ROOT
 
 from mfcc_wavenet.data.order import MAX_DRAWN, Permutation, permutation
+from mfcc_wavenet.data.prepared.corpus import FRAME, ID, NAME, SAMPLE, SPEAKER
 from mfcc_wavenet.data.windows import Epoch
 
 SEEDS = st.integers(0, 2**63)
@@ -143,15 +144,16 @@ def test_an_epoch_of_many_windows_has_every_sample_once(lengths, samples):
 def test_a_billion_windows_are_there_in_seconds(tmp_path):
     """Of 2.6 million utterances of 2,400 speakers, 8,700 h; the files are sparse, but for the table of utterances."""
     count, random = 2_600_000, np.random.default_rng(0)
-    rows = np.zeros((5, count + 1), np.int64)
-    rows[0, :-1] = random.integers(0, 2400, count)
+    rows = np.zeros((ID + 1, count + 1), np.int64)
+    rows[SPEAKER, :-1] = random.integers(0, 2400, count)
     samples = random.integers(16_000, 23 * 16_000, count)
-    for row, sizes in ((1, samples), (2, 1 + samples // 160), (3, np.full(count, 20)), (4, np.full(count, 40))):
-        rows[row, 1:] = np.cumsum(sizes)
-    rows[4] += rows[3, -1]
+    sizes = {SAMPLE: samples, FRAME: 1 + samples // 160, NAME: np.full(count, 20), ID: np.full(count, 40)}
+    for row, of_each in sizes.items():
+        rows[row, 1:] = np.cumsum(of_each)
+    rows[ID] += rows[NAME, -1]
     rows.tofile(tmp_path / "utterances.bin")
-    sizes = {"codes.bin": rows[1, -1], "frames.bin": 4 * 39 * rows[2, -1], "sums.bin": 16 * 39 * count}
-    for name, size in (sizes | {"texts.bin": rows[4, -1]}).items():
+    sizes = {"codes.bin": rows[SAMPLE, -1], "frames.bin": 4 * 39 * rows[FRAME, -1], "sums.bin": 16 * 39 * count}
+    for name, size in (sizes | {"texts.bin": rows[ID, -1]}).items():
         with open(tmp_path / name, "wb") as file:
             file.truncate(int(size))
     index = {"digest": "", "quantization_channels": 256, "preemphasis": 0.0, "utterances": count}
