@@ -69,8 +69,7 @@ def run(composed: DictConfig) -> None:
         os.environ.pop("WANDB_NAME", None)
     if command.mode == "pin":
         folder = path.parent if path else folder
-        directory = experiments.EXPERIMENTS / (experiment or folder.name)
-        directory = expanded(command.output) if command.output else directory
+        directory = expanded(command.output or experiments.EXPERIMENTS / (experiment or folder.name))
         if command.weights not in WEIGHTS:
             raise UserError(f"weights={command.weights} is not a type; there are {', '.join(WEIGHTS)}.")
         name = BEST if path and path.name == BEST else CHECKPOINT
